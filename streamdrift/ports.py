@@ -1,0 +1,118 @@
+"""The doors between the core and the world: what a transport, a receiver and a clock must offer.
+
+Implementations are in ``transports`` and ``escalate.receivers``; ``checks`` has the suite each of them passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One ordered log: a topic's partition, or a file (``index`` 0)."""
+
+    name: str
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message as it came, with where it stands.
+
+    Attributes
+    ----------
+    value
+        The raw bytes; ``None`` is a tombstone.
+    offset
+        Place in the partition: Kafka's offset, or the line number (from 1) of a file.
+    timestamp_ms
+        The record's own time, milliseconds since the epoch.
+    replayed
+        True where the offset was committed before this process began: the record rebuilds state, and what
+        comes out of it was published then, so it is muted now.
+    """
+
+    value: bytes | None
+    partition: Partition
+    offset: int
+    timestamp_ms: int
+    key: bytes | None = None
+    headers: Headers = ()
+    replayed: bool = False
+
+
+class Clock(Protocol):
+    """The one clock. It drives idle timers and deadlines only; windows and ids use event time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; may return early when the process is told to stop."""
+        ...
+
+
+class Source(Protocol):
+    """Records in partition order, and the means to say how far they are done."""
+
+    def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+        """Return up to ``records_max`` records, after at most about ``timeout_s``; empty when there are none.
+
+        Raises
+        ------
+        Retriable
+            The records may come later.
+        Fatal
+            They will not: the broker refuses us, the input is damaged.
+        """
+        ...
+
+    def commit(self, done: Mapping[Partition, int]) -> None:
+        """Record that everything before these offsets is done (the *next* offset to read, per partition)."""
+        ...
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records of each partition that are there and not yet polled. Empty where unknown."""
+        ...
+
+    def exhausted(self) -> bool:
+        """Tell whether no record can come any more (a file's end). A broker never is."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; a second call does nothing."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes messages, and says when they are safe."""
+
+    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+        """Hand over one message. It is safe only after ``flush``."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Return when every message handed over is acknowledged.
+
+        Raises
+        ------
+        Retriable
+            One of them may not have been written.
+        Fatal
+            One of them will not be: refused, or the disk is full.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; what was not flushed may be lost. A second call does nothing."""
+        ...
