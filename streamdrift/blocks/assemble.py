@@ -1,0 +1,179 @@
+"""Records to blocks: one decode, straight into columns. What can't be read is set aside with its reason.
+
+The assembler keeps nothing between batches but, per model, how many rows it has seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streamdrift.blocks.block import Block, Coded
+from streamdrift.blocks.column import Codes, from_values
+from streamdrift.blocks.labels import LabelJoin, Outcome
+from streamdrift.errors import Rejected
+from streamdrift.events import inference, label
+from streamdrift.events.inference import Inference, Limits
+from streamdrift.ports import Partition, Record
+from streamdrift.settings import Settings
+
+MODELS_MAX = 10_000  # names a model's row counter is kept for; further ones start at 1 in each batch
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that could not be used, and why."""
+
+    record: Record
+    reason: str
+    detail: str
+    stage: str = "assemble"
+
+
+@dataclass(slots=True)
+class Batch:
+    """What came of a number of records: a block of all traffic per model and stream, and the dead letters."""
+
+    blocks: list[Block] = field(default_factory=list)
+    rejected: list[DeadLetter] = field(default_factory=list)
+    events: int = 0
+    muted: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.blocks or self.rejected)
+
+
+class Assembler:
+    """Takes records one by one, gives a ``Batch`` when asked.
+
+    Parameters
+    ----------
+    settings
+        Limits, and the dimensions to monitor.
+    labels
+        The join that labels go through; without one, labels are not expected.
+    """
+
+    def __init__(self, settings: Settings, labels: LabelJoin | None = None) -> None:
+        self._text_max = settings.text_length_max
+        self._limits = Limits(
+            settings.max_event_bytes,
+            settings.features_per_event_max,
+            settings.segments_per_event_max,
+            settings.text_length_max,
+        )
+        self._labels = labels
+        self._seen: dict[str, int] = {}
+        self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
+        self._outcomes: dict[str, list[tuple[int, Record, Outcome]]] = {}
+        self._batch = Batch()
+        self._order = 0
+
+    @property
+    def pending(self) -> int:
+        """Rows and dead letters that the next ``take`` will give."""
+        return self._order
+
+    def add(self, record: Record) -> int | None:
+        """Decode an inference event into the batch; return its event time, None where it was rejected."""
+        try:
+            event = inference.decode(record, self._limits)
+        except Rejected as e:
+            self._reject(record, e)
+            return None
+        if self._labels is not None:
+            self._labels.predicted(event)
+        self._events.setdefault(event.model, []).append((self._order, record, event))
+        self._order += 1
+        return event.time
+
+    def add_label(self, record: Record) -> None:
+        """Decode a label, join it, and put what it says of the model's performance into the batch."""
+        if self._labels is None:
+            raise RuntimeError("this assembler joins no labels")
+        try:
+            outcome = self._labels.observed(label.decode(record, self._limits))
+        except Rejected as e:
+            self._reject(record, e)
+            return
+        if outcome is not None:
+            self._outcomes.setdefault(outcome.model, []).append((self._order, record, outcome))
+            self._order += 1
+
+    def label_time(self, record: Record) -> int:
+        """Event time at which a label becomes known; an unreadable one is due at once."""
+        try:
+            return label.decode(record, self._limits).time
+        except Rejected:
+            return 0
+
+    def take(self) -> Batch:
+        """Return what was gathered, and begin anew."""
+        batch = self._batch
+        for model, rows in self._events.items():
+            batch.blocks.append(self._events_block(model, rows))
+            batch.events += len(rows)
+        for model, joined in self._outcomes.items():
+            batch.blocks.append(self._labels_block(model, joined))
+        batch.muted = sum(int(block.muted.sum()) for block in batch.blocks)
+        self._batch, self._events, self._outcomes, self._order = Batch(), {}, {}, 0
+        return batch
+
+    def _reject(self, record: Record, e: Rejected) -> None:
+        self._batch.rejected.append(DeadLetter(record, e.reason, e.detail))
+        self._order += 1
+
+    def _events_block(self, model: str, rows: list[tuple[int, Record, Inference]]) -> Block:
+        events = [event for _, _, event in rows]
+        signals = [event.signals for event in events]
+        names = dict.fromkeys(name for signal in signals for name in signal)
+        dimensions = dict.fromkeys(name for event in events for name in event.segments)
+        first = self._seen.get(model, 0)
+        if model in self._seen or len(self._seen) < MODELS_MAX:
+            self._seen[model] = first + len(rows)
+        return Block(
+            model,
+            {},
+            "events",
+            np.array([event.time for event in events], np.int64),
+            *_places([record for _, record, _ in rows]),
+            np.arange(first + 1, first + len(rows) + 1, dtype=np.int64),
+            np.array([order for order, _, _ in rows], np.int64),
+            np.array([record.replayed for _, record, _ in rows], np.bool_),
+            _coded([event.version for event in events]),
+            {
+                name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
+                for name in names
+            },
+            {name: _coded([event.segments.get(name) for event in events]) for name in dimensions},
+        )
+
+    def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
+        outcomes = [outcome for _, _, outcome in rows]
+        dimensions = dict.fromkeys(name for outcome in outcomes for name in outcome.segments)
+        return Block(
+            model,
+            {},
+            "labels",
+            np.array([outcome.time for outcome in outcomes], np.int64),
+            *_places([record for _, record, _ in rows]),
+            np.arange(1, len(rows) + 1, dtype=np.int64),
+            np.array([order for order, _, _ in rows], np.int64),
+            np.array([record.replayed for _, record, _ in rows], np.bool_),
+            _coded([outcome.version for outcome in outcomes]),
+            {"performance.error": from_values([outcome.error for outcome in outcomes], self._text_max)},
+            {name: _coded([outcome.segments.get(name) for outcome in outcomes]) for name in dimensions},
+        )
+
+
+def _places(records: list[Record]) -> tuple[Codes, tuple[Partition, ...], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    index: dict[Partition, int] = {}
+    codes = np.array([index.setdefault(record.partition, len(index)) for record in records], np.int32)
+    return codes, tuple(index), np.array([record.offset for record in records], np.int64)
+
+
+def _coded(texts: list[str | None]) -> Coded:
+    index: dict[str, int] = {}
+    codes = [-1 if text is None else index.setdefault(text, len(index)) for text in texts]
+    return Coded(np.array(codes, np.int32), tuple(index))

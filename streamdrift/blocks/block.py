@@ -1,0 +1,107 @@
+"""A block: the rows of one model in one segment, in event order, column by column, with their source offsets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from streamdrift.blocks.column import Bools, Codes, Column, Ints
+from streamdrift.ports import Partition
+
+Stream = Literal["events", "labels"]
+
+
+@dataclass(slots=True)
+class Coded:
+    """Texts of n rows as indices into the distinct ones; -1 is none."""
+
+    codes: Codes
+    values: tuple[str, ...]
+
+    def take(self, rows: Ints | slice) -> Coded:
+        """Return the texts of these rows."""
+        return Coded(self.codes[rows], self.values)
+
+    def at(self, row: int) -> str | None:
+        """Return the text of one row."""
+        code = int(self.codes[row])
+        return None if code < 0 else self.values[code]
+
+
+@dataclass(slots=True)
+class Block:
+    """n rows of one model and segment.
+
+    Attributes
+    ----------
+    stream
+        ``events``, or ``labels`` for rows that a delayed label made.
+    time
+        (n,) event time, milliseconds since the epoch.
+    source, offset
+        (n,) which of ``sources`` a row came from, and where it stands there.
+    model_row
+        (n,) how many rows of the model the assembler had seen, this one included.
+    order
+        (n,) place in the batch, so that what several blocks of it say can be told in event order.
+    muted
+        (n,) rows that only rebuild state: what comes of them was published before.
+    versions
+        Model version of each row.
+    dimensions
+        The rows' segment values by dimension; filled in the block of all traffic only.
+    """
+
+    model: str
+    segment: dict[str, str]
+    stream: Stream
+    time: Ints
+    source: Codes
+    sources: tuple[Partition, ...]
+    offset: Ints
+    model_row: Ints
+    order: Ints
+    muted: Bools
+    versions: Coded
+    columns: dict[str, Column]
+    dimensions: dict[str, Coded] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: Ints | slice, segment: dict[str, str] | None = None) -> Block:
+        """Return a block of these rows, as a segment's where one is given."""
+        return Block(
+            self.model,
+            self.segment if segment is None else segment,
+            self.stream,
+            self.time[rows],
+            self.source[rows],
+            self.sources,
+            self.offset[rows],
+            self.model_row[rows],
+            self.order[rows],
+            self.muted[rows],
+            self.versions.take(rows),
+            {name: column.take(rows) for name, column in self.columns.items()},
+            {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
+        )
+
+    def segments(self, wanted: Sequence[str] | None = None) -> Iterator[tuple[dict[str, str], Ints]]:
+        """Yield each segment with its rows: dimensions by name, values in order of appearance.
+
+        The rows are not yet cut out: who has no room for a segment skips it at no cost.
+        """
+        for dimension in sorted(self.dimensions):
+            if wanted is not None and dimension not in wanted:
+                continue
+            coded = self.dimensions[dimension]
+            by_code = np.argsort(coded.codes, kind="stable")
+            starts = np.searchsorted(coded.codes[by_code], np.arange(len(coded.values) + 1))
+            for code, value in enumerate(coded.values):
+                rows = by_code[starts[code] : starts[code + 1]]
+                if len(rows):
+                    yield {dimension: value}, rows

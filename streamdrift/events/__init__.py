@@ -1,0 +1,1 @@
+"""What comes in: inference events, delayed labels, changes; decoded and checked against the contract."""

@@ -1,0 +1,66 @@
+"""The change event: a deployment or another upstream change, a suspect when something drifts.
+
+Wire contract: ``docs/schemas/change-event.schema.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamdrift.errors import Rejected
+from streamdrift.events import fields, strict_json
+from streamdrift.events.formats import cloudevents
+from streamdrift.events.inference import Limits
+from streamdrift.ports import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One decoded change; empty scope lists mean "everything"."""
+
+    change_id: str
+    time: int
+    kind: str
+    summary: str
+    models: tuple[str, ...]
+    features: tuple[str, ...]
+    segments: dict[str, str]
+    link: str | None
+    author: str | None
+
+
+def decode(record: Record, limits: Limits) -> Change:
+    """Read a record's change.
+
+    Raises
+    ------
+    Rejected
+        With the reason that becomes the dead letter's header and the metric's label.
+    """
+    event = cloudevents.unwrap(strict_json.loads(record.value, limits.max_event_bytes), record.headers)
+    longest = limits.text_length_max
+    texts = {name: fields.text(event, name, longest) for name in ("change_id", "kind", "summary", "link", "author")}
+    scope = fields.mapping(event, "scope")
+    moment = event.get("occurred_at")
+    for name in ("change_id", "kind", "summary"):
+        if not texts[name]:
+            raise Rejected("missing_field", f"a change event needs `{name}`, as text")
+    return Change(
+        texts["change_id"] or "",
+        record.timestamp_ms if moment is None else fields.time_ms(moment, "occurred_at"),
+        texts["kind"] or "",
+        texts["summary"] or "",
+        _names(scope.get("models"), longest),
+        _names(scope.get("features"), longest),
+        fields.segments(scope, longest, limits.segments_per_event_max),
+        texts["link"],
+        texts["author"],
+    )
+
+
+def _names(value: object, longest: int) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise Rejected("wrong_type", "scope.models and scope.features are lists of text")
+    return tuple(v[:longest] for v in value)

@@ -1,0 +1,78 @@
+"""The inference event: one prediction of a model, with what went in and what came out.
+
+Wire contract: ``docs/schemas/inference-event.schema.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from streamdrift.errors import Rejected
+from streamdrift.events import fields, strict_json
+from streamdrift.events.formats import cloudevents
+from streamdrift.ports import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that one event must keep; see the settings of the same names."""
+
+    max_event_bytes: int
+    features_per_event_max: int
+    segments_per_event_max: int
+    text_length_max: int
+
+
+@dataclass(slots=True)
+class Inference:
+    """One decoded event. ``signals`` are the monitored features by name, derived ones dotted, values as in JSON."""
+
+    prediction_id: str | None
+    time: int
+    model: str
+    version: str | None
+    segments: dict[str, str]
+    signals: dict[str, Any]
+
+
+def decode(record: Record, limits: Limits) -> Inference:
+    """Read a record's event.
+
+    Raises
+    ------
+    Rejected
+        With the reason that becomes the dead letter's header and the metric's label.
+    """
+    message = strict_json.loads(record.value, limits.max_event_bytes)
+    event = cloudevents.unwrap(message, record.headers)
+    model, version = fields.model(event, limits.text_length_max)
+    signals = _signals(event)
+    if len(signals) > limits.features_per_event_max:
+        raise Rejected(
+            "too_many_features",
+            f"{len(signals)} features; features_per_event_max is {limits.features_per_event_max}",
+        )
+    moment = event.get("occurred_at")
+    return Inference(
+        fields.text(event, "prediction_id", limits.text_length_max),
+        record.timestamp_ms if moment is None else fields.time_ms(moment, "occurred_at"),
+        model,
+        version,
+        fields.segments(event, limits.text_length_max, limits.segments_per_event_max),
+        signals,
+    )
+
+
+def _signals(event: dict[str, Any]) -> dict[str, Any]:
+    features = fields.mapping(event, "features")
+    prediction = fields.mapping(event, "prediction")
+    embeddings = fields.mapping(event, "embeddings")
+    if not (features or prediction or embeddings):
+        raise Rejected("no_signal", "an event needs at least one of features, embeddings and prediction")
+    if prediction:
+        if "score" in prediction:
+            features["prediction.score"] = prediction["score"]
+        if "label" in prediction:
+            features["prediction.label"] = prediction["label"]
+    return features
