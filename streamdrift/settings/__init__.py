@@ -1,0 +1,43 @@
+"""Every setting: the tree, how it is read, and which series gets what."""
+
+from streamdrift.settings.tree import (
+    AdwinSettings,
+    AnomalySettings,
+    DetectorSettings,
+    EscalateSettings,
+    KafkaSettings,
+    KsSettings,
+    LabelSettings,
+    Override,
+    PageHinkleySettings,
+    PagerDutySettings,
+    PolicySettings,
+    ReferenceSettings,
+    RetrySettings,
+    Section,
+    Settings,
+    TelemetrySettings,
+    TopicSettings,
+    WebhookSettings,
+)
+
+__all__ = [
+    "AdwinSettings",
+    "AnomalySettings",
+    "DetectorSettings",
+    "EscalateSettings",
+    "KafkaSettings",
+    "KsSettings",
+    "LabelSettings",
+    "Override",
+    "PageHinkleySettings",
+    "PagerDutySettings",
+    "PolicySettings",
+    "ReferenceSettings",
+    "RetrySettings",
+    "Section",
+    "Settings",
+    "TelemetrySettings",
+    "TopicSettings",
+    "WebhookSettings",
+]
