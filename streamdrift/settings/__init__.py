@@ -1,25 +1,32 @@
 """Every setting: the tree, how it is read, and which series gets what."""
 
-from streamdrift.settings.tree import (
+from streamdrift.settings.detection import (
     AdwinSettings,
     AnomalySettings,
     DetectorSettings,
-    EscalateSettings,
-    KafkaSettings,
     KsSettings,
     LabelSettings,
     Override,
     PageHinkleySettings,
-    PagerDutySettings,
     PolicySettings,
     ReferenceSettings,
+)
+from streamdrift.settings.fields import secret_values
+from streamdrift.settings.identity import config_hash
+from streamdrift.settings.load import Loaded, load
+from streamdrift.settings.overrides import SeriesSettings, for_series
+from streamdrift.settings.show import show, show_json
+from streamdrift.settings.tree import (
+    EscalateSettings,
+    KafkaSettings,
+    PagerDutySettings,
     RetrySettings,
-    Section,
     Settings,
     TelemetrySettings,
     TopicSettings,
     WebhookSettings,
 )
+from streamdrift.settings.values import Section
 
 __all__ = [
     "AdwinSettings",
@@ -29,6 +36,7 @@ __all__ = [
     "KafkaSettings",
     "KsSettings",
     "LabelSettings",
+    "Loaded",
     "Override",
     "PageHinkleySettings",
     "PagerDutySettings",
@@ -36,8 +44,15 @@ __all__ = [
     "ReferenceSettings",
     "RetrySettings",
     "Section",
+    "SeriesSettings",
     "Settings",
     "TelemetrySettings",
     "TopicSettings",
     "WebhookSettings",
+    "config_hash",
+    "for_series",
+    "load",
+    "secret_values",
+    "show",
+    "show_json",
 ]

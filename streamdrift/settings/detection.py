@@ -1,0 +1,123 @@
+"""The sections that decide what is an alert: reference window, detectors, evidence policy, anomalies, overrides."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from streamdrift.settings.values import Count, Name, NonNegative, Positive, Probability, Section, SegmentName
+
+
+class ReferenceSettings(Section):
+    """The reference window: what is normal for a series."""
+
+    events: Annotated[int, Field(ge=100, le=100_000)] = 5_000
+    """First clean events of a series that become its reference window."""
+
+
+class AdwinSettings(Section):
+    """ADWIN (Bifet & Gavaldà 2007) on values standardised against the reference window."""
+
+    enabled: bool = True
+    """Whether this detector runs."""
+    delta: Probability = 0.002
+    """Confidence of one cut; smaller fires less often."""
+    clock: Count = 32
+    """Events between two looks for a cut."""
+    grace_period: Count = 10
+    """Events before the first look."""
+
+
+class PageHinkleySettings(Section):
+    """Page-Hinkley (Page 1954), two-sided, on values standardised against the reference window."""
+
+    enabled: bool = True
+    """Whether this detector runs."""
+    delta: NonNegative = 0.005
+    """Change that is tolerated, in reference standard deviations."""
+    threshold: Positive = 50.0
+    """Cumulative deviation that fires, in reference standard deviations."""
+    min_instances: Count = 30
+    """Events before it may fire."""
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.9999
+    """Forgetting factor of the cumulative deviation."""
+
+
+class KsSettings(Section):
+    """Two-sample Kolmogorov-Smirnov: the sliding current window against the reference window, after every event."""
+
+    enabled: bool = True
+    """Whether this detector runs."""
+    window_events: Annotated[int, Field(ge=16, le=10_000)] = 200
+    """Events of the current window."""
+    alpha: Probability = 1e-6
+    """Level of one test; smaller fires less often."""
+
+
+class DetectorSettings(Section):
+    """The detectors that open candidates, one section each."""
+
+    adwin: AdwinSettings = AdwinSettings()
+    page_hinkley: PageHinkleySettings = PageHinkleySettings()
+    ks: KsSettings = KsSettings()
+
+
+class PolicySettings(Section):
+    """The evidence policy: what a detection must show to become an alert."""
+
+    confirm: Literal["on", "off"] = "on"
+    """`off` publishes every flag of every detector, unconfirmed."""
+    require: Literal["any", "none"] = "any"
+    """`any`: a detector must have flagged before the confirming scan may alert; `none`: the scan decides alone."""
+    threshold: Annotated[float, Field(ge=4, le=200)] = 16.0
+    """Evidence (log-likelihood ratio, nats) that the confirming scan asks for."""
+    candidate_events: Count = 4_096
+    """Events of a series for which a detector's flag stays open for confirmation."""
+    resolve_events: Count = 512
+    """Events of a series without evidence after which an open alert is resolved."""
+    alert_cooldown_s: NonNegative = 3_600.0
+    """Event time after a resolved alert in which the same series and reason stays quiet."""
+
+
+class AnomalySettings(Section):
+    """Data faults, looked for before drift."""
+
+    enabled: bool = True
+    """Whether anomalies are looked for at all."""
+    new_category_events: Count = 5
+    """Events with categories that the reference window lacks, in one confirming window, before `new_category`."""
+    silence_min_s: Positive = 60.0
+    """Shortest gap in a model's traffic that may be called silence."""
+    silence_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.5
+    """Silence is a gap this many times the longest of the reference window."""
+
+
+class Override(Section):
+    """A rule that changes detector settings for the series it matches; of several, the later name wins."""
+
+    model: Name | None = None
+    """Model name it applies to; every model without."""
+    feature: Name | None = None
+    """Feature it applies to; every feature without."""
+    segment: SegmentName | None = None
+    """Segment it applies to, `dimension=value`, or empty text for all traffic; every segment without."""
+    enabled: bool = True
+    """False: the series is not monitored."""
+    adwin: AdwinSettings | None = None
+    """Laid over `detectors.adwin`: fields left out keep their value there."""
+    page_hinkley: PageHinkleySettings | None = None
+    """Laid over `detectors.page_hinkley`: fields left out keep their value there."""
+    ks: KsSettings | None = None
+    """Laid over `detectors.ks`: fields left out keep their value there."""
+    policy: PolicySettings | None = None
+    """Laid over `policy`: fields left out keep their value there."""
+
+
+class LabelSettings(Section):
+    """Joining delayed labels to their predictions."""
+
+    join_ttl_s: Positive = 14 * 86_400.0
+    """How long a prediction waits for its label, in event time."""
+    join_events_max: Count = 1_000_000
+    """Predictions that wait at most; the oldest leave first, counted."""

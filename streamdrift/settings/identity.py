@@ -1,0 +1,47 @@
+"""The short name of everything in the settings that changes what is detected."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+
+from streamdrift.settings.tree import Settings
+
+DECISIVE = frozenset(
+    {
+        "segments",
+        "max_event_bytes",
+        "features_per_event_max",
+        "segments_per_event_max",
+        "text_length_max",
+        "categories_max",
+        "series_max",
+        "segments_per_model_max",
+        "reference",
+        "detectors",
+        "policy",
+        "anomalies",
+        "labels",
+    },
+)
+"""With ``overrides``: what alerts depend on. The rest says how events and alerts travel."""
+
+INDIFFERENT = frozenset({"exchange", "block_events_max", "kafka", "topics", "escalate", "telemetry"})
+"""Never changes an alert. A new setting must be put in one of the two sets (a test insists)."""
+
+
+def config_hash(settings: Settings) -> str:
+    """12 hex digits that are the same wherever the same alerts come out of the same events.
+
+    Examples
+    --------
+    >>> config_hash(Settings()) == config_hash(Settings(exchange="direct"))
+    True
+    >>> config_hash(Settings()) == config_hash(Settings(series_max=10))
+    False
+    """
+    tree = settings.model_dump(mode="json", include=set(DECISIVE))
+    # A rule acts by what it sets: a field left out is not the same as one set to its default.
+    tree["overrides"] = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return blake2b(text.encode(), digest_size=6).hexdigest()

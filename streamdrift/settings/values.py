@@ -1,0 +1,123 @@
+"""The kinds of value a setting may have, each with what it allows in words."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+COUNT_MAX = 2**31 - 1
+"""Kafka's own limit on sizes, and what every array index below us takes."""
+
+
+class Section(BaseModel):
+    """A branch of the tree: frozen, and a name it doesn't know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a value may be, in words; for the reference page and for error messages."""
+
+    text: str
+
+
+def _name(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    return value
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("is empty")
+    return value
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().strip():
+        raise ValueError("is empty; leave the name out altogether if there is none")
+    return value
+
+
+def _signing_secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text.startswith("whsec_"):
+        try:
+            b64decode(text.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            raise ValueError("what follows whsec_ is not base64") from None
+    return value
+
+
+def _topic(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value) or value in {".", ".."}:
+        raise ValueError("is no name that Kafka takes")
+    return value
+
+
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        match = re.fullmatch(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})\s*", server)
+        if match is None or not 1 <= int(match[1]) <= 65_535:
+            raise ValueError(f"{server.strip()!r} is not host:port")
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or re.search(r"[\s\x00-\x1f]", value):
+        raise ValueError("is not a URL that begins with https:// or http://")
+    if "@" in parts.netloc:
+        raise ValueError("has a password in it, which would not be sent and shows up in logs")
+    return value
+
+
+def _segment(value: str) -> str:
+    dimension, equals, _ = value.partition("=")
+    if value and not (dimension and equals):
+        raise ValueError("is not dimension=value")
+    return value
+
+
+def _rule_id(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", value):
+        raise ValueError(
+            "is no rule name: use lower-case letters and digits with single '_' between them, and put the names that it "
+            "is for in its model, feature and segment",
+        )
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=COUNT_MAX)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, AfterValidator(_name), Allowed("text, not empty")]
+FilePath = Annotated[Path, BeforeValidator(_path), Allowed("path")]
+Secret = Annotated[SecretStr, AfterValidator(_secret), Allowed("text, not empty")]
+SigningSecret = Annotated[Secret, AfterValidator(_signing_secret), Allowed("text, or whsec_ and base64")]
+TopicName = Annotated[str, AfterValidator(_topic), Allowed("1 to 249 letters, digits, '.', '_', '-'")]
+Servers = Annotated[str, AfterValidator(_servers), Allowed("host:port, several with commas between them")]
+Url = Annotated[str, AfterValidator(_url), Allowed("https:// or http:// URL without a password")]
+SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]
+RuleId = Annotated[str, AfterValidator(_rule_id)]
+
+Findings = Iterator[tuple[str, str]]
+"""What is wrong between fields: the field to change (dotted, from the section that says so), and a sentence."""
+
+
+def refuse(findings: Findings) -> None:
+    """Raise every finding as one validation error, which ``load`` takes apart again."""
+    found = list(findings)
+    if found:
+        text = "; ".join(f"{field} {sentence}" for field, sentence in found)
+        raise PydanticCustomError("rule", "{text}", {"text": text, "findings": found})
