@@ -111,6 +111,7 @@ class Alert:
             self.series_id,
             self.status,
             self.reason,
+            self.detector,
             str(self.detected_at),
             str(self.events_seen),
             self.config_hash,

@@ -14,10 +14,16 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Partition:
-    """One ordered log: a topic's partition, or a file (``index`` 0)."""
+    """One ordered log: a topic's partition, or a file (``index`` -1)."""
 
     name: str
-    index: int = 0
+    index: int = -1
+
+    def position(self, offset: int) -> dict[str, str | int]:
+        """A place in it, as alerts tell it."""
+        if self.index < 0:
+            return {"file": self.name, "line": offset}
+        return {"topic": self.name, "partition": self.index, "offset": offset}
 
 
 @dataclass(frozen=True, slots=True)

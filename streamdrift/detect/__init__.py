@@ -1,0 +1,10 @@
+"""Detect: blocks to alerts. A pure function of the events in order and the state that they left.
+
+``baseline``      the reference window, and what is read off it
+``adwin``, ``page_hinkley``, ``ks``   detectors, one file each, behind ``base.Detector``
+``confirm``       the calibrated scan that a candidate must pass
+``faults``        missing, invalid and unseen values: a scan of shares
+``series``        one feature in one segment: learns, watches, opens and resolves its alert
+``traffic``       a model's arrivals: silence, volume, shares of its segments
+``bank``          all series of a worker
+"""

@@ -1,0 +1,256 @@
+"""All series of a worker: blocks in, alerts out, in event order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import Bools, Column, Floats, absent
+from streamdrift.detect import explain
+from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.learning import first_present
+from streamdrift.detect.series import Rows, Series, WatchSettings
+from streamdrift.detect.silence import Silence
+from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
+from streamdrift.ports import Partition
+from streamdrift.settings import Settings
+from streamdrift.settings.overrides import for_series
+
+Told = list[tuple[int, Alert]]
+"""Alerts with their place in the batch."""
+
+REFUSED_MAX = 10_000
+"""Names of a group up to which it is remembered that a feature is not monitored."""
+
+
+class Bank:
+    """State of every series, by (stream, model, segment) and feature.
+
+    Parameters
+    ----------
+    settings
+        The frozen tree.
+    config_hash
+        What the settings that matter for detection hash to; it stands in every alert.
+
+    Attributes
+    ----------
+    invalid
+        Values refused, by reason.
+    limits_hit
+        How often a bound turned something away, by the bound's name.
+    duplicates
+        Rows that had been seen before (a block that was delivered twice).
+    """
+
+    def __init__(self, settings: Settings, config_hash: str) -> None:
+        self._settings, self._config_hash = settings, config_hash
+        self._groups: dict[tuple[str, str, str], Group] = {}
+        self._segments_of: Counter[str] = Counter()
+        self._overflown: set[str] = set()
+        self._traffic: dict[str, Traffic] = {}
+        self._silence = Silence()
+        self.invalid: Counter[str] = Counter()
+        self.limits_hit: Counter[str] = Counter()
+        self.duplicates = 0
+        self.series = 0
+
+    def update(self, blocks: Iterable[Block], *, split: bool = True) -> list[Alert]:
+        """Take the blocks of one batch; return their alerts in event order.
+
+        Parameters
+        ----------
+        split
+            Whether blocks of all traffic still are to be split by segment; blocks off the exchange are split already.
+        """
+        told: Told = []
+        fresh_blocks = []
+        for block in blocks:
+            fresh = self._group(block, block.segment)
+            if fresh is None:
+                continue
+            rows = fresh.fresh(block)
+            self.duplicates += len(block) - len(rows)
+            if not len(rows):
+                continue
+            told += self._update(fresh, rows)
+            if split and rows.dimensions:
+                told += self._update_segments(rows)
+            if not rows.segment and rows.stream == "events":
+                fresh_blocks.append(rows)
+        told += self._update_traffic(fresh_blocks)
+        told.sort(key=lambda item: (item[0], item[1].series_id))
+        return [alert for _, alert in told]
+
+    def heat(self, model: str) -> dict[tuple[str, str], float]:
+        """How far each series of a model is from its reference now, 0 to 1, by (feature, segment)."""
+        found = {}
+        for (stream, name, segment), group in self._groups.items():
+            if name == model and stream == "events":
+                for feature, series in group.series.items():
+                    if series is not None and (heat := series.heat) is not None:
+                        found[feature, segment] = heat
+        return found
+
+    def _update(self, group: Group, rows: Block) -> Told:
+        return [(order, alert) for order, alert in group.update(rows, self) if not _muted(rows, order)]
+
+    def _update_segments(self, rows: Block) -> Told:
+        told: Told = []
+        wanted = self._settings.segments
+        # by first row, so that who gets the last place does not depend on how the events were cut into blocks
+        segments = sorted(rows.segments(wanted), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
+        for segment, where in segments:
+            group = self._group(rows, segment)
+            if group is None:
+                told += self._overflow(rows, int(where[0]))
+            else:
+                told += self._update(group, rows.take(where, segment))
+        return told
+
+    def _group(self, block: Block, segment: dict[str, str]) -> Group | None:
+        name = "".join(f"{dimension}={value}" for dimension, value in segment.items())
+        key = (block.stream, block.model, name)
+        group = self._groups.get(key)
+        if group is None:
+            if segment and self._segments_of[block.model] >= self._settings.segments_per_model_max:
+                self.limits_hit["segments_per_model_max"] += 1
+                return None
+            if self.series >= self._settings.series_max:
+                self.limits_hit["series_max"] += 1
+                return None
+            self._segments_of[block.model] += bool(segment)
+            group = self._groups[key] = Group(block.model, segment, name)
+        return group
+
+    def make_series(self, group: Group, feature: str, role: str) -> Series | None:
+        """Return a new series, None where it is not monitored or there is no room."""
+        found = for_series(self._settings, group.model, feature, group.name)
+        if not found.enabled:
+            return None
+        if self.series >= self._settings.series_max:
+            self.limits_hit["series_max"] += 1
+            return None
+        self.series += 1
+        settings = self._settings
+        return Series(
+            Identity(group.model, group.segment, feature, role, self._config_hash),
+            WatchSettings(
+                found.detectors, found.policy, settings.anomalies, settings.reference.events, settings.categories_max
+            ),
+            self.invalid,
+        )
+
+    def _overflow(self, rows: Block, row: int) -> Told:
+        """Say, once per model, that there are more segments than are told apart."""
+        if rows.model in self._overflown or rows.muted[row]:
+            self._overflown.add(rows.model)
+            return []
+        self._overflown.add(rows.model)
+        limit = float(self._settings.segments_per_model_max)
+        held = float(self._segments_of[rows.model])
+        change = Change(
+            True, "", "anomaly", "segment_overflow", ("limits",), held, limit, held, "ratio", 0, int(rows.time[row]),
+            {"n": int(held)}, {"n": int(held) + 1},
+        )  # fmt: skip
+        identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)
+        return [(int(rows.order[row]), explain.alert(identity, change, rows, row, int(rows.model_row[row]), 1.0, None))]
+
+    def _update_traffic(self, blocks: list[Block]) -> Told:
+        if not self._settings.anomalies.enabled or not blocks:
+            return []
+        told: Told = []
+        for rows in blocks:
+            traffic = self._traffic.get(rows.model)
+            if traffic is None:
+                if len(self._traffic) >= self._settings.series_max:
+                    self.limits_hit["series_max"] += 1
+                    continue
+                traffic = self._traffic[rows.model] = self._make_traffic(rows.model)
+            told += [(int(rows.order[row]), alert) for row, alert in traffic.update(rows) if not rows.muted[row]]
+        return told + self._silence.update(blocks, self._traffic)
+
+    def _make_traffic(self, model: str) -> Traffic:
+        settings = self._settings
+        policy = for_series(settings, model, FEATURE, "").policy
+        return Traffic(
+            model,
+            TrafficSettings(policy, settings.anomalies, settings.reference.events, settings.segments_per_model_max),
+            self._config_hash,
+        )
+
+
+class Group:
+    """The series of one model and segment: they see the same rows."""
+
+    def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
+        self.model, self.segment, self.name = model, segment, name
+        self.series: dict[str, Series | None] = {}
+        self._next: dict[Partition, int] = {}
+        self._rows = 0
+        self._first_model_row = 0
+        self._last_model_row = 0
+
+    def fresh(self, block: Block) -> Block:
+        """Return the rows that were not seen before: a block may be delivered twice."""
+        keep = np.ones(len(block), np.bool_)
+        for code, source in enumerate(block.sources):
+            here = block.source == code
+            if not here.any():
+                continue
+            offsets = block.offset[here]
+            after = self._next.get(source, 0)
+            if offsets[0] < after:
+                keep[here] = offsets >= after
+            self._next[source] = max(after, int(offsets.max()) + 1)
+        return block if keep.all() else block.take(np.flatnonzero(keep))
+
+    def update(self, rows: Block, bank: Bank) -> Told:
+        """Feed each series its column; a feature that these rows lack is missing in all of them."""
+        self._add_series(rows, bank)
+        context = Rows(rows, self._shares(rows))
+        told: Told = []
+        nothing: Column | None = None
+        for feature, series in self.series.items():
+            if series is None:
+                continue
+            column = rows.columns.get(feature)
+            if column is None:
+                column = nothing = nothing or absent(len(rows))
+            told += [(int(rows.order[row]), alert) for row, alert in series.update(context, column)]
+        return told
+
+    def _add_series(self, rows: Block, bank: Bank) -> None:
+        new = [(first_present(column), name) for name, column in rows.columns.items() if name not in self.series]
+        for first, name in sorted(new):
+            if first < len(rows):
+                series = bank.make_series(self, name, role(name))
+                if series is not None or len(self.series) < REFUSED_MAX:
+                    self.series[name] = series
+
+    def _shares(self, rows: Block) -> Floats:
+        """(n,) share of the model's rows that came to this group, as of each row."""
+        counted = rows.model_row
+        if int(counted[0]) <= self._last_model_row or not self._first_model_row:
+            self._rows, self._first_model_row = 0, int(counted[0])  # the assembler began to count anew
+        self._last_model_row = int(counted[-1])
+        own = self._rows + np.arange(1, len(rows) + 1)
+        self._rows += len(rows)
+        return np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
+
+
+def role(feature: str) -> str:
+    """The role of a feature, by its name."""
+    return {"prediction": "prediction", "performance": "performance", "embedding": "embedding"}.get(
+        feature.split(".", 1)[0] if "." in feature else "",
+        "feature",
+    )
+
+
+def _muted(rows: Block, order: int) -> bool:
+    muted: Bools = rows.muted
+    return bool(muted.any()) and bool(muted[int(np.searchsorted(rows.order, order))])

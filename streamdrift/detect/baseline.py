@@ -1,0 +1,132 @@
+"""The reference window: the first clean values of a series, and everything that is read off them.
+
+A categorical value becomes its place in the order of the reference shares (most common first, names break ties); a category
+that the reference lacks stands behind the last. So one code path serves numbers, booleans and categories.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from streamdrift.blocks.column import BOOLEAN, NUMBER, TEXT, Bools, Column, Floats, Ints
+
+BINS = 20
+TOP_CATEGORIES = 15
+SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
+Z_MAX = 1_000.0  # a unit error is far off with or without this bound; sums of squares stay finite with it
+
+
+@dataclass(slots=True)
+class Reference:
+    """n clean values of one series.
+
+    Attributes
+    ----------
+    kind
+        ``NUMBER``, ``BOOLEAN`` or ``TEXT``.
+    values
+        (n,) the values in event order (categories as their place in the order of shares), kept until calibration is done.
+    ordered
+        (n,) the same, sorted.
+    categories
+        For text: the place of each category.
+    null_rate
+        Share of the rows of that time without a value.
+    """
+
+    kind: int
+    ordered: Floats
+    mean: float
+    sd: float
+    null_rate: float
+    categories: dict[str, int]
+
+    @property
+    def n(self) -> int:
+        """Number of values."""
+        return len(self.ordered)
+
+    def standardise(self, values: Floats) -> Floats:
+        """(n,) distance from the reference mean in reference standard deviations, within ±1,000."""
+        return np.clip((values - self.mean) / self.sd, -Z_MAX, Z_MAX)
+
+    def rank(self, values: Floats) -> Ints:
+        """(n,) twice the mid-rank of each value, 0 to 2n: below all, among, above all. Ties are halved."""
+        left = np.searchsorted(self.ordered, values, "left")
+        return left + np.searchsorted(self.ordered, values, "right")
+
+    def read(self, column: Column, clean: Bools) -> Floats:
+        """(k,) the clean values of a column as this reference counts them."""
+        if self.kind != TEXT:
+            return column.numbers[clean]
+        if column.codes is None:
+            return np.empty(0)
+        unseen = len(self.categories)
+        places = np.array([self.categories.get(text, unseen) for text in column.texts], np.float64)
+        return places[column.codes[clean]]
+
+    def summary(self) -> dict[str, Any]:
+        """The ``reference`` of an alert."""
+        return {"n": self.n, "null_rate": _rounded(self.null_rate), **self.describe(self.ordered)}
+
+    def describe(self, values: Floats) -> dict[str, Any]:
+        """Mean, sd, and histogram or category shares of some values, on the reference's own bins."""
+        if self.kind == NUMBER:
+            edges = self.edges()
+            counts = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
+            return {
+                "mean": _rounded(float(values.mean())),
+                "sd": _rounded(float(values.std())),
+                "histogram": {"edges": [_rounded(edge) for edge in edges.tolist()], "counts": counts.tolist()},
+            }
+        return {"mean": None, "sd": None, "categories": self._shares(values)}
+
+    def edges(self) -> Floats:
+        """(21,) equal bins over the middle 99 % of the reference; two outer ones are open."""
+        low, high = np.quantile(self.ordered, [0.005, 0.995], method="nearest").tolist()
+        if high <= low:
+            low, high = low - max(1.0, abs(low)) / 2, high + max(1.0, abs(high)) / 2
+        return np.linspace(low, high, BINS + 1)
+
+    def _shares(self, values: Floats) -> dict[str, float]:
+        names = list(self.categories) if self.kind == TEXT else ["false", "true"]
+        counts = np.bincount(values.astype(np.int64), minlength=len(names) + 1) / max(1, len(values))
+        shares = {name: _rounded(float(counts[i])) for i, name in enumerate(names[:TOP_CATEGORIES])}
+        if len(names) > TOP_CATEGORIES:
+            shares["other"] = _rounded(float(counts[TOP_CATEGORIES : len(names)].sum()))
+        if self.kind == TEXT:
+            shares["unseen"] = _rounded(float(counts[len(names) :].sum()))
+        return shares
+
+
+def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tuple[Reference, Floats]:
+    """Return the reference of these clean values (text: codes into ``texts``), and the values as it counts them."""
+    categories: dict[str, int] = {}
+    if kind == TEXT:
+        counts = np.bincount(values.astype(np.int64), minlength=len(texts))
+        order = sorted((code for code in range(len(texts)) if counts[code]), key=lambda c: (-counts[c], texts[c]))
+        categories = {texts[code]: place for place, code in enumerate(order)}
+        places = np.zeros(len(texts))
+        places[order] = np.arange(len(order))
+        values = places[values.astype(np.int64)]
+    mean, sd = float(values.mean()), float(values.std())
+    if not (math.isfinite(mean) and math.isfinite(sd)):  # values near the end of a double's range: scale by their size
+        scale = float(np.abs(values).max())
+        mean, sd = float((values / scale).mean() * scale), float(min((values / scale).std() * scale, 1e308))
+    if sd <= SD_MIN * max(1.0, abs(mean)):
+        sd = max(1.0, abs(mean))  # a constant has no scale of its own: judge a change by its size
+    return Reference(kind, np.sort(values), mean, sd, null_rate, categories), values
+
+
+def kind_name(kind: int) -> str:
+    """The kind in words."""
+    return {NUMBER: "numeric", BOOLEAN: "boolean", TEXT: "categorical"}[kind]
+
+
+def _rounded(value: float) -> float:
+    """Six significant digits: an alert is read by people, and stays small."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,217 @@
+"""What an alert tells: the reason by name, how large the change is, then and now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from streamdrift.alerts import Alert, Kind, Severity, series_id
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.detect.baseline import Reference
+from streamdrift.detect.confirm import STRETCH
+from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.policy import Verdict
+
+CRITICAL_SHARE = 0.5
+CRITICAL_SD = 2.0
+MAJORITY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which series; ``config_hash`` says by which settings."""
+
+    model: str
+    segment: dict[str, str]
+    feature: str
+    role: str
+    config_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a lane has to say, before it is an alert of a certain event."""
+
+    opens: bool
+    lane: str
+    kind: Kind
+    reason: str
+    detectors: tuple[str, ...]
+    statistic: float
+    threshold: float
+    effect_size: float
+    effect_unit: str
+    back: int
+    onset: int
+    reference: dict[str, Any] = field(default_factory=dict)
+    current: dict[str, Any] = field(default_factory=dict)
+
+
+def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str], threshold: float) -> Change:
+    """A change of the values' distribution; the score that gave the evidence names it."""
+    described = reference.describe(window)
+    if reference.kind != NUMBER:
+        reason, effect, unit = "category_shift", _total_variation(reference, window), "share"
+    elif verdict.channel == 0:
+        reason, effect, unit = "mean_shift", (float(window.mean()) - reference.mean) / reference.sd, "sd"
+    elif verdict.channel == 1:
+        reason, effect, unit = "variance_shift", float(window.std()) / reference.sd, "ratio"
+    else:
+        reason, effect, unit = "distribution_shift", _ks(reference, window), "ks"
+    return Change(
+        verdict.opens,
+        "values",
+        "drift",
+        reason,
+        tuple(who),
+        _short(verdict.t),
+        threshold,
+        _short(effect),
+        unit,
+        verdict.back,
+        verdict.onset,
+        reference.summary(),
+        {"n": len(window), **described},
+    )
+
+
+def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
+    """A detector's flag, as it is."""
+    effect, unit = (
+        (_ks(reference, window), "ks")
+        if name == "ks"
+        else ((float(window.mean()) - reference.mean) / reference.sd, "sd")
+    )
+    reason = "distribution_shift" if name == "ks" else "mean_shift"
+    current = {"n": len(window), **reference.describe(window)}
+    return Change(
+        True,
+        "",
+        "drift",
+        reason,
+        (name,),
+        _short(abs(effect)),
+        0.0,
+        _short(effect),
+        unit,
+        0,
+        time,
+        reference.summary(),
+        current,
+    )
+
+
+def missing(lane: ShareLane, verdict: Verdict) -> Change:
+    """Values that should be there and are not: null, or without even the key."""
+    now, without_key = lane.current(verdict), lane.current(verdict, 1)
+    gone = now >= MAJORITY and without_key >= MAJORITY * now
+    return _share("missing_feature" if gone else "null_rate", "missing", "null_rate", lane, verdict)
+
+
+def invalid(lane: ShareLane, verdict: Verdict) -> Change:
+    """Values of another type than the feature's, or beyond a double."""
+    changed = lane.current(verdict, 1) >= MAJORITY
+    return _share("type_change" if changed else "invalid_value", "invalid", "invalid_rate", lane, verdict)
+
+
+def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window: Floats) -> Change:
+    """Categories that the reference window lacks."""
+    change = _share("new_category", "unseen", "unseen_rate", lane, verdict)
+    change.reference.update(reference.summary())
+    change.current.update(reference.describe(window))
+    return change
+
+
+def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verdict) -> Change:
+    now = lane.current(verdict)
+    return Change(
+        verdict.opens,
+        lane_name,
+        "anomaly",
+        reason,
+        ("scan",),
+        _short(verdict.t),
+        lane.threshold,
+        _short(now - lane.share),
+        "share",
+        verdict.back,
+        verdict.onset,
+        {"n": lane.n, key: _short(lane.share)},
+        {"n": verdict.back * STRETCH, key: _short(now)},
+    )
+
+
+def alert(
+    identity: Identity,
+    change: Change,
+    block: Block,
+    row: int,
+    seen: int,
+    share: float,
+    opened: Alert | None,
+) -> Alert:
+    """The change as an alert of the event in this row of the block."""
+    source = block.sources[int(block.source[row])]
+    return Alert(
+        series_id=series_id(identity.model, identity.segment, identity.feature),
+        status="firing" if change.opens else "resolved",
+        kind=opened.kind if opened else change.kind,
+        reason=opened.reason if opened else change.reason,
+        severity=opened.severity if opened else severity(identity.role, change),
+        model={"name": identity.model, "version": block.versions.at(row)},
+        segment=identity.segment,
+        feature=identity.feature,
+        role=identity.role,
+        detector=opened.detector if opened else change.detectors[0],
+        detectors=opened.detectors if opened else change.detectors,
+        detected_at=int(block.time[row]),
+        onset_at=change.onset,
+        events_since_onset=change.back * STRETCH,
+        events_seen=seen,
+        statistic=change.statistic,
+        threshold=change.threshold,
+        effect_size=change.effect_size,
+        effect_unit=change.effect_unit,
+        reference=change.reference,
+        current=change.current,
+        traffic_share=_short(share),
+        config_hash=identity.config_hash,
+        position=dict(source.position(int(block.offset[row]))),
+        resolves=opened.alert_id if opened else None,
+    )
+
+
+def severity(role: str, change: Change) -> Severity:
+    """Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all."""
+    size = abs(change.effect_size)
+    if change.reason == "silence":
+        return "critical"
+    if change.effect_unit == "share" and size >= CRITICAL_SHARE:
+        return "critical"
+    if change.effect_unit == "sd" and size >= CRITICAL_SD:
+        return "critical"
+    if role == "performance" and change.effect_size < 0:
+        return "info"  # fewer errors than before wake nobody
+    return "warning"
+
+
+def _total_variation(reference: Reference, window: Floats) -> float:
+    cells = max(len(reference.categories), 2) + 1
+    then = np.bincount(reference.ordered.astype(np.int64), minlength=cells) / reference.n
+    now = np.bincount(window.astype(np.int64), minlength=cells) / max(1, len(window))
+    return float(np.abs(then - now).sum() / 2)
+
+
+def _ks(reference: Reference, window: Floats) -> float:
+    """KS distance of two samples, exact under ties."""
+    points = np.concatenate([reference.ordered, window])
+    then = np.searchsorted(reference.ordered, points, "right") / reference.n
+    now = np.searchsorted(np.sort(window), points, "right") / max(1, len(window))
+    return float(np.abs(then - now).max())
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,74 @@
+"""Shares of events that should be rare: missing values, invalid ones, categories never seen.
+
+Each is a 0/1 score per event, scanned against the share that the reference window had, upwards only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamdrift.blocks.column import Bools, Ints
+from streamdrift.detect.confirm import UNIT, Evidence, Scan, joined, share_calibration, unjudged
+from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.settings import PolicySettings
+
+
+class ShareLane:
+    """Scan and alert of one share.
+
+    Parameters
+    ----------
+    flags
+        (n,) the reference window's events, in order.
+    notes
+        Number of 0/1 facts that go along with each event, not judged, whose shares an alert wants to tell.
+    events_min
+        Events of the kind that a window must have before an alert opens.
+    """
+
+    def __init__(self, flags: Bools, policy: PolicySettings, notes: int = 0, events_min: int = 1) -> None:
+        self.n, self.hits = len(flags), int(flags.sum())
+        self._scan = Scan(joined([share_calibration(self.hits, self.n, _scores(flags)), unjudged(notes)]), down=False)
+        self._lane = Lane(policy)
+        self._events_min = events_min
+        self.threshold = policy.threshold
+        self.evidence: Evidence | None = None
+
+    @property
+    def share(self) -> float:
+        """Share in the reference window."""
+        return self.hits / self.n if self.n else 0.0
+
+    @property
+    def recent_rise(self) -> float:
+        """Share of the last 256 events above the reference's; for show, not for judgement."""
+        return max(0.0, self._scan.recent(16) - self.share)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an alert is firing."""
+        return self._lane.is_open
+
+    def update(self, flags: Bools, times: Ints, *notes: Bools) -> list[Verdict]:
+        """Take (n,) events, with their notes; return what opens or is resolved."""
+        if not self._lane.is_open and not flags.any() and self._scan.still:
+            self._scan.skip(times)  # nothing there, nothing in any window: the usual case, at no cost
+            return []
+        self.evidence = self._scan.update(_scores(flags, *notes), times)
+        if self.evidence is None:
+            return []
+        return self._lane.judge(self.evidence, times, self._enough)
+
+    def current(self, verdict: Verdict, note: int = 0) -> float:
+        """Share of the events since the change point (a resolved alert: of the window that calmed down).
+
+        ``note`` 1 and up is the share of that note.
+        """
+        return self.evidence.mean(verdict.j, verdict.back, note) if self.evidence else 0.0
+
+    def _enough(self, verdict: Verdict) -> bool:
+        return round(self.current(verdict) * verdict.back * 16) >= self._events_min
+
+
+def _scores(*flags: Bools) -> Ints:
+    return np.where(np.stack(flags, axis=1), UNIT, 0).astype(np.int64)

@@ -1,0 +1,253 @@
+"""One series: a feature of a model in a segment. Learns its reference window, then watches.
+
+What it says depends on its own events in order and on nothing else: not on how they were cut into blocks, nor on the clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamdrift.alerts import Alert, series_id
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import INFINITE, NULL, NUMBER, TEXT, Bools, Column, Floats, Ints
+from streamdrift.detect import explain
+from streamdrift.detect.adwin import Adwin
+from streamdrift.detect.base import Detector, Values
+from streamdrift.detect.baseline import Reference
+from streamdrift.detect.confirm import STRETCH, Scan, calibrate, score_table
+from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.ks import Ks
+from streamdrift.detect.learning import Learned, Learning, first_present
+from streamdrift.detect.page_hinkley import PageHinkley
+from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings
+
+RECENT = 512
+"""Values kept to show what is current."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """The settings of one series, overrides applied."""
+
+    detectors: DetectorSettings
+    policy: PolicySettings
+    anomalies: AnomalySettings
+    reference_events: int
+    categories_max: int
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of a block that a series is given: their block, their number in it, and their segment's traffic share."""
+
+    block: Block
+    share: Floats
+
+
+class Series:
+    """State of one series. ``update`` takes the next rows, returns the alerts that they cause."""
+
+    def __init__(self, identity: Identity, settings: WatchSettings, invalid_counts: Counter[str]) -> None:
+        self.identity, self._settings = identity, settings
+        self._invalid_counts = invalid_counts
+        self._learning: Learning | None = Learning(settings.reference_events, settings.categories_max)
+        self._seen = 0
+        self._missing: ShareLane | None = None
+        self._invalid: ShareLane | None = None
+        self._values: ValueWatch | None = None
+        self._kind = NUMBER
+        self._open: dict[str, Alert] = {}
+
+    @property
+    def name(self) -> str:
+        """Its series id."""
+        return series_id(self.identity.model, self.identity.segment, self.identity.feature)
+
+    @property
+    def heat(self) -> float | None:
+        """How far the current window is from the reference, 0 to 1; None while learning."""
+        if self._learning is not None:
+            return None
+        missing = self._missing.recent_rise if self._missing else 0.0
+        return max(self._values.distance if self._values else 0.0, missing)
+
+    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
+        """Take the rows' values; return alerts, each with the row that decided it, in event order."""
+        begin = 0
+        if self._learning is not None:
+            if not self._learning.rows:
+                begin = first_present(column)
+            learned = self._learning.add(column.take(slice(begin, None))) if begin < len(column) else None
+            if learned is None:
+                self._seen += len(column) - begin
+                return []
+            self._seen += learned.consumed
+            begin += learned.consumed
+            self._learning = None
+            self._begin(learned)
+        return self._watch(rows, column.take(slice(begin, None)) if begin else column, begin)
+
+    def _begin(self, learned: Learned) -> None:
+        settings = self._settings
+        self._kind = learned.kind
+        if settings.anomalies.enabled:
+            self._missing = ShareLane(learned.missing, settings.policy, notes=1)
+            self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
+        if learned.reference is not None:
+            self._values = ValueWatch(learned.reference, learned.values, settings)
+
+    def _watch(self, rows: Rows, column: Column, begin: int) -> list[tuple[int, Alert]]:
+        n = len(column)
+        if not n:
+            return []
+        times = rows.block.time[begin:]
+        kinds = column.kind_of_rows()
+        clean = kinds == self._kind
+        missing = kinds <= NULL
+        invalid = ~(clean | missing)
+        seen, self._seen = self._seen, self._seen + n
+        found: list[tuple[int, Change]] = []
+        if self._missing is not None and self._invalid is not None:
+            found += [
+                (verdict.end, explain.missing(self._missing, verdict))
+                for verdict in self._missing.update(missing, times, kinds < NULL)
+            ]
+            found += [
+                (verdict.end, explain.invalid(self._invalid, verdict))
+                for verdict in self._invalid.update(invalid, times, invalid & (kinds != INFINITE))
+            ]
+        if invalid.any():
+            self._count_invalid(kinds[invalid])
+        if self._values is not None:
+            places = np.flatnonzero(clean)
+            read = self._values.reference.read(column, clean)
+            if len(read):
+                found += [(int(places[i]), change) for i, change in self._values.update(read, times[clean])]
+        found.sort(key=lambda pair: pair[0])
+        return [(begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found]
+
+    def _count_invalid(self, kinds: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
+        infinite = int((kinds == INFINITE).sum())
+        if infinite:
+            self._invalid_counts["out_of_range"] += infinite
+        if infinite < len(kinds):
+            self._invalid_counts["wrong_type"] += len(kinds) - infinite
+
+    def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert:
+        opened = self._open.pop(change.lane, None) if not change.opens else None
+        alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+        if change.opens and change.lane:
+            self._open[change.lane] = alert
+        return alert
+
+
+class ValueWatch:
+    """The clean values of a series: detectors open candidates, the scan confirms them."""
+
+    def __init__(self, reference: Reference, values: Floats, settings: WatchSettings) -> None:
+        self.reference, self._settings = reference, settings
+        self._table = score_table(reference.n)
+        self._scan = Scan(calibrate(self._table[reference.rank(values)]))
+        self._lane = Lane(settings.policy)
+        self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
+        self.detectors = _detectors(settings.detectors, self._ks)
+        self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
+        self._seen = 0
+        self._recent = values[-RECENT:].copy()
+        self._unseen = self._unseen_lane(values)
+
+    def _unseen_lane(self, values: Floats) -> ShareLane | None:
+        """Categories that the reference lacks, against the share that its second half had of what its first lacked."""
+        if self.reference.kind != TEXT or not self._settings.anomalies.enabled:
+            return None
+        half = len(values) // 2
+        new = ~np.isin(values[half:], values[:half])
+        return ShareLane(new, self._settings.policy, events_min=self._settings.anomalies.new_category_events)
+
+    @property
+    def distance(self) -> float:
+        """KS distance of the current window to the reference; 0 without that detector."""
+        return self._ks.distance if self._ks else 0.0
+
+    def update(self, raw: Floats, times: Ints) -> list[tuple[int, Change]]:
+        """Take (n,) values and their times; return changes with the index of the value that decided each."""
+        reference = self.reference
+        rank = reference.rank(raw)
+        values = Values(raw, reference.standardise(raw), rank)
+        flags = {detector.name: detector.update(values) for detector in self.detectors}
+        recent = np.concatenate([self._recent, raw])
+        first = len(self._recent)
+        found: list[tuple[int, Change]] = []
+        if self._unseen is not None:
+            unseen: Bools = raw >= len(reference.categories)
+            for verdict in self._unseen.update(unseen, times):
+                window = _window(recent, first + verdict.end, verdict.back)
+                found.append((verdict.end, explain.new_category(self._unseen, verdict, reference, window)))
+        evidence = self._scan.update(self._table[rank], times)
+        if self._settings.policy.confirm == "off":
+            found += self._unconfirmed(flags, recent, first, times)
+        elif evidence is not None:
+            for verdict in self._lane.judge(evidence, times, lambda v: self._is_candidate(v.end, flags)):
+                window = _window(recent, first + verdict.end, verdict.back)
+                who = self._who(verdict, flags)
+                found.append(
+                    (verdict.end, explain.shift(verdict, reference, window, who, self._settings.policy.threshold))
+                )
+        for name, indices in flags.items():
+            if len(indices):
+                self._last_flag[name] = self._seen + int(indices[-1])
+        self._seen += len(raw)
+        self._recent = recent[-RECENT:].copy()
+        return found
+
+    def _latest(self, name: str, flags: dict[str, Ints], end: int) -> int:
+        """Number of the last value, up to index ``end`` of this update, at which a detector flagged."""
+        before = flags[name][flags[name] <= end]
+        return self._seen + int(before[-1]) if len(before) else self._last_flag[name]
+
+    def _is_candidate(self, end: int, flags: dict[str, Ints]) -> bool:
+        if self._settings.policy.require == "none":
+            return True
+        oldest = self._seen + end - self._settings.policy.candidate_events
+        return any(self._latest(name, flags, end) >= oldest for name in flags)
+
+    def _who(self, verdict: Verdict, flags: dict[str, Ints]) -> list[str]:
+        """Detectors that flagged since the change point, the latest last; the scan always agrees."""
+        since = self._seen + verdict.end - verdict.back * STRETCH
+        latest = {name: self._latest(name, flags, verdict.end) for name in flags}
+        return [*sorted((n for n in latest if latest[n] >= since), key=lambda n: (latest[n], n)), "scan"]
+
+    def _unconfirmed(
+        self,
+        flags: dict[str, Ints],
+        recent: Floats,
+        first: int,
+        times: Ints,
+    ) -> list[tuple[int, Change]]:
+        found = []
+        for name, indices in flags.items():
+            for i in indices.tolist():
+                window = _window(recent, first + i, RECENT // STRETCH)
+                found.append((i, explain.flag(name, self.reference, window, int(times[i]))))
+        return found
+
+
+def _detectors(settings: DetectorSettings, ks: Ks | None) -> list[Detector]:
+    detectors: list[Detector] = []
+    if settings.adwin.enabled:
+        detectors.append(Adwin(settings.adwin))
+    if settings.page_hinkley.enabled:
+        detectors.append(PageHinkley(settings.page_hinkley))
+    if ks is not None:
+        detectors.append(ks)
+    return detectors
+
+
+def _window(recent: Floats, last: int, back: int) -> Floats:
+    """The values of the last ``back`` stretches up to index ``last``, as far as they are kept."""
+    return recent[max(0, last + 1 - min(RECENT, back * STRETCH)) : last + 1]

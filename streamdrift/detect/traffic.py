@@ -1,0 +1,277 @@
+"""A model's arrivals: how fast events come, what share each segment has, and whether they come at all.
+
+Rate: the gaps between events are a series like any other, scanned by rank. Shares: each segment is a 0/1 score over the
+model's events, scanned downwards, against its share in the reference window; so the model's own day and night don't
+matter. Silence: a gap far longer than any in the reference window, noticed as soon as any other event shows that the time has
+passed; what it says depends on the last event before it alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import NUMBER, Floats, Ints
+from streamdrift.detect import baseline, explain
+from streamdrift.detect.baseline import Reference
+from streamdrift.detect.confirm import (
+    STRETCH,
+    UNIT,
+    Calibration,
+    Evidence,
+    Scan,
+    calibrate,
+    joined,
+    score_table,
+    share_calibration,
+)
+from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.settings import AnomalySettings, PolicySettings
+
+SHARE_MIN = 0.005
+"""Least share of a segment whose disappearance the scan could ever prove (4,096 events · p/2 ≥ threshold)."""
+FEATURE = "traffic.rate"
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSettings:
+    """What traffic needs of the settings."""
+
+    policy: PolicySettings
+    anomalies: AnomalySettings
+    reference_events: int
+    segments_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without events: opens where it became too long, else ends.
+
+    Attributes
+    ----------
+    since, at
+        Event time of the last event before it, and the time that is spoken of: the limit passed, or the next event.
+    seen
+        Events of the model before it.
+    version
+        Model version of the last event.
+    """
+
+    opens: bool
+    since: int
+    at: int
+    seen: int
+    version: str | None
+
+
+class Traffic:
+    """Arrivals of one model. ``update`` takes its rows of all traffic in order."""
+
+    def __init__(self, model: str, settings: TrafficSettings, config_hash: str) -> None:
+        self.model, self._settings, self._config_hash = model, settings, config_hash
+        self._gaps: list[Floats] = []
+        self._codes: dict[str, list[list[str | None]]] = {}
+        self._rows = 0
+        self.last_time: int | None = None
+        self._rate: _Rate | None = None
+        self._shares: _Shares | None = None
+        self._open: dict[tuple[str, str], Alert] = {}
+
+    def update(self, block: Block) -> list[tuple[int, Alert]]:
+        """Take the model's next rows; return alerts with the row that decided each."""
+        gaps = self._gaps_of(block.time)
+        begin = 0
+        if self._rate is None:
+            begin = self._learn(block, gaps)
+            if self._rate is None:
+                self._rows += len(block)
+                return []
+        seen, self._rows = self._rows, self._rows + len(block)
+        found = self._rate.update(gaps[begin:], block.time[begin:])
+        if self._shares is not None:
+            found += self._shares.update(block, begin)
+        found.sort(key=lambda item: item[0])
+        return [(begin + row, self._alert(segment, change, block, begin + row, seen)) for row, segment, change in found]
+
+    @property
+    def silence_ms(self) -> int | None:
+        """Gap beyond which the model counts as silent; None while that is being learned."""
+        return None if self._rate is None else self._rate.silence_ms
+
+    def silence(self, block: Block, row: int, gap: Gap) -> Alert:
+        """Alert that events stopped, or that they came again.
+
+        It says the same whichever event showed it; this row is only where that event stands.
+        """
+        rate = self._rate
+        if rate is None:
+            raise RuntimeError("silence was judged before it was learned")
+        seconds = (gap.at - gap.since) / 1000
+        change = Change(
+            gap.opens,
+            "silence",
+            "anomaly",
+            "silence",
+            ("silence",),
+            round(seconds, 3),
+            round(rate.silence_ms / 1000, 3),
+            round(seconds / max(rate.longest_s, 1e-3), 3),
+            "ratio",
+            0,
+            gap.since if gap.opens else gap.at,
+            {"n": rate.reference.n, "longest_gap_s": round(rate.longest_s, 3), "mean_gap_s": round(rate.mean_s, 3)},
+            {"n": 0, "gap_s": round(seconds, 3)},
+        )
+        alert = self._alert({}, change, block, row, gap.seen - row - 1)
+        return replace(alert, detected_at=gap.at, model={"name": self.model, "version": gap.version})
+
+    def _gaps_of(self, times: Ints) -> Floats:
+        """(n,) seconds since the latest event before each; an event that is late has a gap of 0."""
+        first = int(times[0]) if self.last_time is None else self.last_time
+        latest = np.maximum.accumulate(np.concatenate([[first], times]))
+        self.last_time = int(latest[-1])
+        return np.diff(latest) / 1000.0
+
+    def _learn(self, block: Block, gaps: Floats) -> int:
+        """Gather rows; return how many of these went into the reference window once it is full."""
+        wanted = self._settings.reference_events
+        used = min(len(block), wanted - self._rows)
+        self._gaps.append(gaps[:used])
+        for dimension in block.dimensions.keys() | self._codes.keys():
+            coded = block.dimensions.get(dimension)
+            texts = [None if coded is None else coded.at(row) for row in range(used)]
+            self._codes.setdefault(dimension, [[None] * self._rows] if self._rows else []).append(texts)
+        if self._rows + used < wanted:
+            return 0
+        self._rate = _Rate(np.concatenate(self._gaps), self._settings)
+        columns = {name: [text for part in parts for text in part] for name, parts in self._codes.items()}
+        self._shares = _Shares.learn(columns, self._settings)
+        self._gaps, self._codes = [], {}
+        return used
+
+    def _alert(self, segment: dict[str, str], change: Change, block: Block, row: int, seen: int) -> Alert:
+        identity = Identity(self.model, segment, FEATURE, "traffic", self._config_hash)
+        key = (change.lane, str(segment))
+        opened = None if change.opens else self._open.pop(key, None)
+        alert = explain.alert(identity, change, block, row, seen + row + 1, change.reference.get("share", 1.0), opened)
+        if change.opens:
+            self._open[key] = alert
+        return alert
+
+
+class _Rate:
+    """Gaps between events against those of the reference window."""
+
+    def __init__(self, gaps: Floats, settings: TrafficSettings) -> None:
+        self.reference: Reference
+        self.reference, values = baseline.build(NUMBER, gaps[1:], [], 0.0)  # before the first event there is no gap
+        self._table = score_table(self.reference.n)[:, :1]
+        self._scan = Scan(calibrate(self._table[self.reference.rank(values)]))
+        self._lane = Lane(settings.policy)
+        self.longest_s, self.mean_s = float(gaps.max()), float(gaps[1:].mean())
+        anomalies = settings.anomalies
+        self.silence_ms = round(1000 * max(anomalies.silence_min_s, anomalies.silence_factor * self.longest_s))
+        self._threshold = settings.policy.threshold
+
+    def update(self, gaps: Floats, times: Ints) -> list[tuple[int, dict[str, str], Change]]:
+        evidence = self._scan.update(self._table[self.reference.rank(gaps)], times)
+        if evidence is None:
+            return []
+        verdicts = self._lane.judge(evidence, times, lambda _: True)
+        return [(v.end, {}, self._change(v, evidence, times)) for v in verdicts]
+
+    def _change(self, verdict: Verdict, evidence: Evidence, times: Ints) -> Change:
+        slower = evidence.mean(verdict.j, verdict.back, 0) > float(evidence.calibration.mean[0])
+        span_s = max((int(times[verdict.end]) - verdict.onset) / 1000, 1e-3)
+        then, now = 1 / max(self.mean_s, 1e-6), verdict.back * STRETCH / span_s
+        return Change(
+            verdict.opens,
+            "rate",
+            "anomaly",
+            "volume_drop" if slower else "volume_surge",
+            ("scan",),
+            round(verdict.t, 3),
+            self._threshold,
+            round(now / then, 4),
+            "ratio",
+            verdict.back,
+            verdict.onset,
+            {"n": self.reference.n, "rate": float(f"{then:.6g}")},
+            {"n": verdict.back * STRETCH, "rate": float(f"{now:.6g}")},
+        )
+
+
+class _Shares:
+    """Shares of a model's segments, each with an alert of its own."""
+
+    def __init__(
+        self, names: list[tuple[str, str]], shares: list[float], scan: Scan, settings: TrafficSettings, n: int
+    ) -> None:
+        self._names, self._shares, self._scan, self._n = names, shares, scan, n
+        self._lanes = [Lane(settings.policy) for _ in names]
+        self._threshold = settings.policy.threshold
+
+    @classmethod
+    def learn(cls, columns: dict[str, list[str | None]], settings: TrafficSettings) -> _Shares | None:
+        names: list[tuple[str, str]] = []
+        shares: list[float] = []
+        calibrations: list[Calibration] = []
+        for dimension in sorted(columns):
+            texts = np.array([text if text is not None else "" for text in columns[dimension]], object)
+            for value in sorted({text for text in columns[dimension] if text is not None}):
+                flags = texts == value
+                hits = int(flags.sum())
+                if SHARE_MIN <= hits / len(flags) < 1 and len(names) < settings.segments_max:
+                    names.append((dimension, value))
+                    shares.append(hits / len(flags))
+                    scores = np.where(flags, UNIT, 0).astype(np.int64)[:, None]
+                    calibrations.append(share_calibration(hits, len(flags), scores))
+        if not names:
+            return None
+        scan = Scan(joined(calibrations), up=False)
+        return cls(names, shares, scan, settings, len(next(iter(columns.values()))))
+
+    def update(self, block: Block, begin: int) -> list[tuple[int, dict[str, str], Change]]:
+        times = block.time[begin:]
+        evidence = self._scan.update(self._scores(block, begin), times)
+        if evidence is None:
+            return []
+        peaks = evidence.t.max(axis=(0, 1))
+        found = []
+        for i, lane in enumerate(self._lanes):
+            if lane.is_open or peaks[i] >= self._threshold:
+                own = evidence.of(i)
+                segment = dict([self._names[i]])
+                verdicts = lane.judge(own, times, lambda _: True)
+                found += [(v.end, segment, self._change(v, own, self._shares[i])) for v in verdicts]
+        return found
+
+    def _scores(self, block: Block, begin: int) -> Ints:
+        scores = np.zeros((len(block) - begin, len(self._names)), np.int64)
+        for i, (dimension, value) in enumerate(self._names):
+            coded = block.dimensions.get(dimension)
+            if coded is not None and value in coded.values:
+                scores[coded.codes[begin:] == coded.values.index(value), i] = UNIT
+        return scores
+
+    def _change(self, verdict: Verdict, evidence: Evidence, share: float) -> Change:
+        now = evidence.mean(verdict.j, verdict.back, 0)
+        return Change(
+            verdict.opens,
+            "share",
+            "anomaly",
+            "volume_drop" if now else "silence",
+            ("scan",),
+            round(verdict.t, 3),
+            self._threshold,
+            round(now / share, 4),
+            "ratio",
+            verdict.back,
+            verdict.onset,
+            {"n": self._n, "share": float(f"{share:.6g}")},
+            {"n": verdict.back * STRETCH, "share": float(f"{now:.6g}")},
+        )

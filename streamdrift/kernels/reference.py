@@ -1,0 +1,190 @@
+"""The reference engine: ADWIN, Page-Hinkley and the exact two-sample KS, value by value.
+
+Every kernel takes a block of finite values and returns the indices at which it flagged. Any split of the values into
+blocks gives the same flags, to the last bit.
+
+References
+----------
+A. Bifet, R. Gavaldà: Learning from Time-Changing Data with Adaptive Windowing. SDM 2007.
+E. S. Page: Continuous Inspection Schemes. Biometrika 41, 1954.
+F. J. Massey: The Kolmogorov-Smirnov Test for Goodness of Fit. JASA 46, 1951.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from river import drift
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+class Adwin:
+    """Adaptive windowing. Flags when two parts of its window differ in mean; then it begins anew.
+
+    river's implementation, which the reference engine takes as it is.
+
+    >>> import numpy as np
+    >>> Adwin(delta=0.002, clock=32, grace_period=10).update(np.repeat([0.0, 1.0], 500))
+    array([511])
+    """
+
+    def __init__(self, delta: float, clock: int, grace_period: int) -> None:
+        self._adwin = drift.ADWIN(delta=delta, clock=clock, grace_period=grace_period)
+
+    def update(self, values: Floats) -> Ints:
+        """Take a block of n values; return the indices (0 to n-1) at which it flagged."""
+        adwin, flags = self._adwin, []
+        update: Callable[[float], object] = adwin.update
+        for i, value in enumerate(values.tolist()):
+            update(value)
+            if adwin.drift_detected:
+                flags.append(i)
+        return np.array(flags, np.int64)
+
+
+class PageHinkley:
+    """Two-sided Page-Hinkley test with forgetting; flags when a cumulative deviation leaves its extreme by the threshold.
+
+    Step for step the arithmetic of ``river.drift.PageHinkley`` (a test holds them equal), without an object per value.
+
+    >>> import numpy as np
+    >>> PageHinkley(delta=0.005, threshold=50, min_instances=30, alpha=0.9999).update(np.repeat([0.0, 1.0], 200))
+    array([257])
+    """
+
+    def __init__(self, delta: float, threshold: float, min_instances: int, alpha: float) -> None:
+        self._delta, self._threshold, self._min_instances, self._alpha = delta, threshold, min_instances, alpha
+        self._begin()
+
+    def _begin(self) -> None:
+        self._n = 0
+        self._mean = self._up = self._down = 0.0
+        self._up_min, self._down_max = math.inf, -1.0  # river's start values: the first deviation replaces both
+
+    def update(self, values: Floats) -> Ints:
+        """Take a block of n values; return the indices (0 to n-1) at which it flagged."""
+        delta, threshold, least, alpha = self._delta, self._threshold, self._min_instances, self._alpha
+        n, mean, up, down, up_min, down_max = self._n, self._mean, self._up, self._down, self._up_min, self._down_max
+        flags = []
+        for i, value in enumerate(values.tolist()):
+            n += 1
+            mean += (value - mean) / n
+            deviation = value - mean
+            up = alpha * up + deviation - delta
+            down = alpha * down + deviation + delta
+            if up < up_min:  # noqa: PLR1730 - a third of the loop's time would go into min and max
+                up_min = up
+            if down > down_max:  # noqa: PLR1730
+                down_max = down
+            if n >= least and (up - up_min > threshold or down_max - down > threshold):
+                flags.append(i)
+                self._begin()
+                n, mean, up, down, up_min, down_max = 0, 0.0, 0.0, 0.0, math.inf, -1.0
+        self._n, self._mean, self._up, self._down, self._up_min, self._down_max = n, mean, up, down, up_min, down_max
+        return np.array(flags, np.int64)
+
+
+class SlidingKs:
+    """Exact KS distance between a fixed reference and the last ``window`` values, watched after every value.
+
+    A value falls into one of 2m+1 cells of the m distinct reference values: on one of them, or in a gap. Both
+    distribution functions are constant within a cell, so the largest difference stands at a cell's end and ties need no
+    special care. With N = max |R·(count of the window up to a cell) - W·(count of the reference)|, an integer, the
+    distance is D = N / (R·W). A new value moves a window count by at most one, hence N by at most R: if N lacks k·R to the
+    critical value, the next k-1 values can't reach it, and need no look. The flags are those of a test after every value.
+
+    Parameters
+    ----------
+    reference
+        (R,) sorted finite values.
+    window
+        W, length of the current window in values.
+    alpha
+        Level of one test, by the asymptotic distribution of the two-sample statistic.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SlidingKs(np.arange(100.0), window=20, alpha=1e-3).update(np.repeat([50.0, 200.0], 30))
+    array([19])
+    """
+
+    def __init__(self, reference: Floats, window: int, alpha: float) -> None:
+        self._distinct, counts = np.unique(reference, return_counts=True)
+        self._r, self._w = len(reference), window
+        below = np.concatenate([[0], np.cumsum(counts)])
+        # reference count up to the end of each cell: gap before value 0, value 0, gap, value 1, …
+        self._reference = np.repeat(below, 2)[1:] * window
+        self._cells = np.zeros(2 * len(self._distinct) + 1, np.int64)
+        self._ring = np.zeros(window, np.int64)
+        self._n = 0
+        self._wait = window
+        self._above = False
+        self.critical = critical_distance(self._r, window, alpha)
+        self._critical = math.ceil(self.critical * self._r * window)
+
+    def cells(self, values: Floats) -> Ints:
+        """(n,) the cell that each value falls into."""
+        left = np.searchsorted(self._distinct, values, "left")
+        return left + np.searchsorted(self._distinct, values, "right")
+
+    @property
+    def distance(self) -> float:
+        """D of the current window; 0 while it is not full."""
+        return self._largest() / (self._r * self._w) if self._n >= self._w else 0.0
+
+    def _largest(self) -> int:
+        return int(np.abs(np.cumsum(self._cells) * self._r - self._reference).max())
+
+    def update(self, values: Floats) -> Ints:
+        """Take a block of n values; return the indices (0 to n-1) at which D rose to the critical value."""
+        cells, flags, position, n = self.cells(values), [], 0, len(values)
+        while n - position >= self._wait:
+            self._slide(cells[position : position + self._wait])
+            position += self._wait
+            largest = self._largest()
+            if largest >= self._critical:
+                if not self._above:
+                    flags.append(position - 1)
+                self._above, self._wait = True, (largest - self._critical) // self._r + 1
+            else:
+                self._above, self._wait = False, -((largest - self._critical) // self._r)
+        self._slide(cells[position:])
+        self._wait -= n - position
+        return np.array(flags, np.int64)
+
+    def _slide(self, cells: Ints) -> None:
+        """Let these values into the window, and the oldest out of it."""
+        if len(cells) > self._w:
+            self._n += len(cells) - self._w
+            cells = cells[-self._w :]
+            self._cells[:] = 0
+            self._ring[:] = 0
+            entering = self._ring_places(len(cells))
+        else:
+            entering = self._ring_places(len(cells))
+            np.subtract.at(self._cells, self._ring[entering[self._leaving(len(cells))]], 1)
+        self._ring[entering] = cells
+        np.add.at(self._cells, cells, 1)
+        self._n += len(cells)
+
+    def _ring_places(self, k: int) -> Ints:
+        return (self._n + np.arange(k)) % self._w
+
+    def _leaving(self, k: int) -> slice:
+        """Which of the k places to be taken hold a value already: all once the window is full, else the last ones."""
+        return slice(max(0, min(k, self._w - self._n)), k)
+
+
+def critical_distance(r: int, w: int, alpha: float) -> float:
+    """Asymptotic critical value of the two-sample KS distance at level ``alpha`` (Massey 1951; one term of the series).
+
+    >>> round(critical_distance(1000, 200, 0.05), 4)
+    0.1052
+    """
+    return math.sqrt(-math.log(alpha / 2) / 2 * (1 / r + 1 / w))
