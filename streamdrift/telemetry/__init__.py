@@ -1,5 +1,7 @@
 """What an operator sees of a running process: metrics, health and logs."""
 
+from streamdrift.telemetry.health import Health, Server, serve
+from streamdrift.telemetry.logs import configure_logging, get_logger
 from streamdrift.telemetry.metrics import Metrics
 
-__all__ = ["Metrics"]
+__all__ = ["Health", "Metrics", "Server", "configure_logging", "get_logger", "serve"]
