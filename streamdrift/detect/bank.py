@@ -86,6 +86,10 @@ class Bank:
         told.sort(key=lambda item: (item[0], item[1].series_id))
         return [alert for _, alert in told]
 
+    def idle(self, now_ms: int) -> list[Alert]:
+        """No event came, and none waits: return the alerts of models that have been silent for too long by now."""
+        return self._silence.idle(now_ms, self._traffic)
+
     def heat(self, model: str) -> dict[tuple[str, str], float]:
         """How far each series of a model is from its reference now, 0 to 1, by (feature, segment)."""
         found = {}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from streamdrift.alerts import Alert
-from streamdrift.blocks.block import Block
+from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.column import Ints
 from streamdrift.detect.traffic import Gap, Traffic
+from streamdrift.ports import Partition
 
 
 @dataclass(slots=True)
@@ -42,6 +43,18 @@ class Silence:
             told += _Watch(traffic[model], state, clock).run(mine.get(model))
         self._watermark = clock.last
         return told
+
+    def idle(self, now_ms: int, traffic: Mapping[str, Traffic]) -> list[Alert]:
+        """Return the alerts of models silent for too long by the clock; an event would have told the same."""
+        alerts = []
+        for model, state in self._states.items():
+            limit = traffic[model].silence_ms
+            if limit is not None and not state.silent and now_ms > state.latest + limit:
+                state.silent = True
+                block = _nothing(model, state.latest + limit)
+                alert = traffic[model].silence(block, 0, state.gap(opens=True, at=state.latest + limit))
+                alerts.append(replace(alert, position={}))
+        return alerts
 
 
 class _Watch:
@@ -94,6 +107,26 @@ class _Watch:
         alert = self._traffic.silence(block, row, gap)
         if not block.muted[row]:
             self._told.append((int(block.order[row]), alert))
+
+
+def _nothing(model: str, at: int) -> Block:
+    """A block of one row that no event stands behind."""
+    zero = np.zeros(1, np.int64)
+    code = np.zeros(1, np.int32)
+    return Block(
+        model,
+        {},
+        "events",
+        np.array([at], np.int64),
+        code,
+        (Partition(""),),
+        zero,
+        zero,
+        zero,
+        np.zeros(1, np.bool_),
+        Coded(code - 1, ()),
+        {},
+    )
 
 
 class _Clock:

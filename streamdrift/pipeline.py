@@ -1,0 +1,331 @@
+"""The whole way on one page.
+
+::
+
+    bytes ─▶ decode ─▶ assemble ─▶ detect ─▶ alert ─▶ publish
+               │ rejected  │ blocks per (model, segment)
+               ▼           ▼
+         dead letters    exchange: in memory | the blocks topic
+
+A ``Stage`` turns records into messages. A ``Worker`` runs one between a source and a sink: poll, process, send, flush,
+commit. There are three stages: ``Assemble`` and ``Detect``, joined by the blocks topic, and ``Direct``, both in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks import wire
+from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
+from streamdrift.blocks.block import Block
+from streamdrift.detect.bank import Bank
+from streamdrift.errors import Rejected
+from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source
+from streamdrift.settings import Settings
+from streamdrift.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message for a topic."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    headers: Headers = ()
+
+
+@dataclass(slots=True)
+class Output:
+    """What a stage made of some records."""
+
+    messages: list[Message] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+
+
+class Stage(Protocol):
+    """Records in, messages out; pure but for its own state."""
+
+    name: str
+
+    def process(self, records: Sequence[Record]) -> Output:
+        """Take the next records."""
+        ...
+
+    def idle(self, now_ms: int) -> Output:
+        """Nothing came and nothing waits: say what follows from that alone."""
+        ...
+
+
+class Assemble:
+    """Events to blocks on the exchange topic."""
+
+    name = "assemble"
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._assembler, self._count = settings, Assembler(settings), Counters(metrics)
+
+    def process(self, records: Sequence[Record]) -> Output:
+        """Return the records' blocks, one message per model and segment, and their dead letters."""
+        for record in records:
+            self._assembler.add(record)
+        batch = self._assembler.take()
+        self._count.batch(self.name, batch)
+        messages = dead_letters(batch.rejected, self._settings)
+        for block in batch.blocks:
+            messages += self._messages(block)
+        return Output(messages)
+
+    def idle(self, now_ms: int) -> Output:
+        """Nothing follows."""
+        del now_ms
+        return Output()
+
+    def _messages(self, block: Block) -> Iterable[Message]:
+        topic = self._settings.topics.blocks
+        for value in wire.encode(block):
+            yield Message(topic, value, wire.key(block))
+        for segment, rows in block.segments(self._settings.segments):
+            part = block.take(rows, segment)
+            for value in wire.encode(part):
+                yield Message(topic, value, wire.key(part))
+
+
+class Detect:
+    """Blocks from the exchange topic to alerts."""
+
+    name = "detect"
+
+    def __init__(self, settings: Settings, config_hash: str, metrics: Metrics) -> None:
+        self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+
+    def process(self, records: Sequence[Record]) -> Output:
+        """Return the alerts of these blocks, in the order of the log."""
+        output, rejected = Output(), []
+        for record in records:
+            try:
+                block = wire.decode(record.value, muted=record.replayed)
+            except Rejected as e:
+                rejected.append(DeadLetter(record, e.reason, e.detail, self.name))
+                continue
+            self._count.rows(self.name, len(block), int(block.muted.sum()))
+            output.alerts += self.bank.update([block], split=False)
+        self._count.dead(rejected)
+        self._count.bank(self.bank)
+        output.messages = dead_letters(rejected, self._settings) + alert_messages(output.alerts, self._settings)
+        self._count.alerts(output.alerts)
+        return output
+
+    def idle(self, now_ms: int) -> Output:
+        """Return the alerts of models that fell silent."""
+        alerts = self.bank.idle(now_ms)
+        self._count.alerts(alerts)
+        return Output(alert_messages(alerts, self._settings), alerts)
+
+
+class Direct:
+    """Both stages in memory."""
+
+    name = "detect"
+
+    def __init__(
+        self, settings: Settings, config_hash: str, metrics: Metrics, assembler: Assembler | None = None
+    ) -> None:
+        self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        self.assembler = assembler or Assembler(settings)
+
+    def process(self, records: Sequence[Record]) -> Output:
+        """Return the alerts and dead letters of these events."""
+        for record in records:
+            self.assembler.add(record)
+        return self.take()
+
+    def take(self) -> Output:
+        """Return what comes of all that was added to the assembler."""
+        batch = self.assembler.take()
+        self._count.batch(self.name, batch)
+        alerts = self.bank.update(batch.blocks)
+        self._count.bank(self.bank)
+        self._count.alerts(alerts)
+        return Output(dead_letters(batch.rejected, self._settings) + alert_messages(alerts, self._settings), alerts)
+
+    def idle(self, now_ms: int) -> Output:
+        """Return the alerts of models that fell silent."""
+        alerts = self.bank.idle(now_ms)
+        self._count.alerts(alerts)
+        return Output(alert_messages(alerts, self._settings), alerts)
+
+
+def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
+    """Messages for the rejected topic; what only rebuilds state was sent there before."""
+    return [
+        Message(
+            settings.topics.rejected,
+            letter.record.value or b"",
+            letter.record.key,
+            (
+                ("reason", letter.reason.encode()),
+                ("detail", letter.detail[:1000].encode("utf-8", "replace")),
+                ("source", place(letter.record.partition, letter.record.offset).encode("utf-8", "replace")),
+                ("stage", letter.stage.encode()),
+            ),
+        )
+        for letter in rejected
+        if not letter.record.replayed
+    ]
+
+
+def place(partition: Partition, offset: int) -> str:
+    """``topic/partition/offset`` or ``file/line``."""
+    return "/".join(str(part) for part in partition.position(offset).values())
+
+
+def alert_messages(alerts: Iterable[Alert], settings: Settings) -> list[Message]:
+    """Messages for the alerts topic, keyed by model."""
+    return [
+        Message(
+            settings.topics.alerts, alert.to_cloudevent(), alert.model_name.encode("utf-8", "replace"), alert.headers()
+        )
+        for alert in alerts
+    ]
+
+
+class Counters:
+    """Carries the counts of the core, which knows no metrics, over to the metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._invalid: Counter[str] = Counter()
+        self._limits: Counter[str] = Counter()
+        self._duplicates = 0
+
+    def batch(self, stage: str, batch: Batch) -> None:
+        """Count a batch's events and dead letters."""
+        self.rows(stage, batch.events, batch.muted)
+        self.dead(batch.rejected)
+
+    def rows(self, stage: str, n: int, muted: int) -> None:
+        """Count rows, and how many of them only rebuilt state."""
+        self._metrics.events.labels(stage).inc(n)
+        self._metrics.replayed.inc(muted)
+
+    def dead(self, rejected: Iterable[DeadLetter]) -> None:
+        """Count dead letters by reason."""
+        for letter in rejected:
+            if not letter.record.replayed:
+                self._metrics.rejected.labels(letter.reason).inc()
+
+    def alerts(self, alerts: Iterable[Alert]) -> None:
+        """Count alerts by kind and status."""
+        for alert in alerts:
+            self._metrics.alerts.labels(alert.kind, alert.status).inc()
+
+    def bank(self, bank: Bank) -> None:
+        """Count what the bank refused since the last time."""
+        self._metrics.series.set(bank.series)
+        for reason, n in (bank.invalid - self._invalid).items():
+            self._metrics.values_invalid.labels(reason).inc(n)
+        for limit, n in (bank.limits_hit - self._limits).items():
+            self._metrics.limit_hits.labels(limit).inc(n)
+        self._metrics.duplicates.labels("detect").inc(bank.duplicates - self._duplicates)
+        self._invalid, self._limits, self._duplicates = bank.invalid.copy(), bank.limits_hit.copy(), bank.duplicates
+
+
+class Worker:
+    """Runs a stage between a source and a sink, at least once.
+
+    Offsets are committed only after everything that the records before them caused is acknowledged. What a crash in
+    between repeats has the ids that it had.
+
+    Parameters
+    ----------
+    idle_allowed
+        Asked before silence is judged by the clock: an empty source may also mean that somebody else is behind.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        source: Source,
+        sink: Sink,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        idle_allowed: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.stage, self._source, self._sink, self._settings = stage, source, sink, settings
+        self._clock, self._metrics, self._idle_allowed = clock, metrics, idle_allowed
+        self._done: dict[Partition, int] = {}
+        self._committed_at = clock.monotonic()
+        self._restoring = False
+        self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
+
+    def step(self, timeout_s: float) -> int:
+        """Poll once, process, and commit where it is time; return the number of records."""
+        kafka = self._settings.kafka
+        records = self._source.poll(kafka.poll_records_max, timeout_s)
+        began = self._clock.monotonic()
+        if records:
+            output = self.stage.process(records)
+        elif self.caught_up() and self._idle_allowed():
+            output = self.stage.idle(int(self._clock.now() * 1000))
+        else:
+            output = Output()
+        for message in output.messages:
+            self._sink.send(message.topic, message.value, message.key, message.headers)
+        self._tell(output)
+        self._note(records, began)
+        if self._clock.monotonic() - self._committed_at >= kafka.commit_interval_s:
+            self.commit()
+        return len(records)
+
+    def caught_up(self) -> bool:
+        """Whether the source has nothing left for us."""
+        return not any(self._source.lag().values())
+
+    def commit(self) -> None:
+        """Make sure that everything sent is acknowledged, then say how far we are."""
+        self._sink.flush(self._settings.kafka.request_timeout_s)
+        if self._done:
+            self._source.commit(self._done)
+            self._metrics.commits.labels(self.stage.name).inc()
+            self._done = {}
+        self._committed_at = self._clock.monotonic()
+
+    def close(self) -> None:
+        """Let go of source and sink."""
+        self._sink.close()
+        self._source.close()
+
+    def _tell(self, output: Output) -> None:
+        for alert in output.alerts:
+            self._log.info(
+                "alert",
+                status=alert.status,
+                reason=alert.reason,
+                series=alert.series_id,
+                alert_id=alert.alert_id,
+                severity=alert.severity,
+                effect=f"{alert.effect_size} {alert.effect_unit}",
+            )
+
+    def _note(self, records: Sequence[Record], began: float) -> None:
+        for record in records:
+            if not record.replayed:
+                self._done[record.partition] = record.offset + 1
+        for partition, lag in self._source.lag().items():
+            self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
+        if not records:
+            return
+        self._metrics.stage_seconds.labels(self.stage.name).observe(self._clock.monotonic() - began)
+        self._metrics.last_processed.labels(self.stage.name).set(self._clock.now())
+        restoring = records[-1].replayed
+        if restoring != self._restoring:
+            self._restoring = restoring
+            self._log.info("rebuilding state from the log" if restoring else "state rebuilt", offset=records[-1].offset)
