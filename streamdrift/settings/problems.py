@@ -84,8 +84,12 @@ def meant_in_file(place: Place) -> str | None:
 
 def meant_in_environment(name: str) -> str | None:
     """Return the environment name that an unknown one is nearest to."""
+    # The prefix is in every name and would make strangers look alike, unless it is itself what is misspelt.
+    common = PREFIX if name.upper().startswith(PREFIX) else ""
     place = tuple(name.upper().removeprefix(PREFIX).lower().split("__"))
-    return closest(name.upper(), [CONFIG, *(environment_name(known) for known in _known(place))])
+    names = [CONFIG, *(environment_name(known) for known in _known(place))]
+    meant = closest(name.upper().removeprefix(common), (known.removeprefix(common) for known in names))
+    return None if meant is None else common + meant
 
 
 def _known(place: Place) -> Iterable[Place]:

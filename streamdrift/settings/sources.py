@@ -115,6 +115,8 @@ class Layer:
             self.refuse(
                 place, f"has ${{…}} in it, which nothing here fills in; put the value itself{other}", origin, value
             )
+        elif leaf.type is not Path and _has_stray_bytes(value):
+            self.refuse(place, "is not UTF-8 text", origin, value)
         elif isinstance(value, bool) and leaf.type is not bool:
             self.refuse(place, "is a boolean", origin, value)
         else:
@@ -233,6 +235,11 @@ def _as_list(text: str) -> str:
 
 def _is_service_link(name: str, value: str) -> bool:
     return any(_SERVICE_LINK.fullmatch(text) for text in (name, f"{name}={value}"))
+
+
+def _has_stray_bytes(value: object) -> bool:
+    """Tell whether the environment held bytes that are no UTF-8; Python hands them on as lone surrogates."""
+    return isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _twin_of(place: Place) -> Leaf | None:
