@@ -1,0 +1,110 @@
+"""The commands, their arguments and exit codes. No logic: ``app`` does the work.
+
+Exit codes: 0 done; 2 wrong settings or usage; 3 an input is missing or unreadable, an output can't be written, or the broker
+can't be reached or refuses us; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import streamdrift
+from streamdrift.errors import Fatal
+
+INTERRUPTED = 130
+
+EPILOG = """\
+Settings come from the environment: STREAMDRIFT_DETECTORS__ADWIN__DELTA=0.01, or from the TOML file that
+STREAMDRIFT_CONFIG names; `streamdrift config show` lists them all. Exit codes: 0 done, 2 wrong settings or usage,
+3 input, output or broker out of reach, 130 interrupted."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"streamdrift: {message}\ntry: {self.prog} --help\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the argument parser; the documentation's commands are checked against it."""
+    top = _Parser(
+        prog="streamdrift",
+        description="Drift detection that stands beside production models.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"streamdrift {streamdrift.__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    demo = commands.add_parser("demo", help="three incidents on recorded flights, from events to pages, with a report")
+    demo.add_argument("--report", metavar="FILE", default="streamdrift-demo/report.html", help="default: %(default)s")
+    _add_replay(commands.add_parser("replay", help="detect on recorded events: NDJSON (.gz, .zst), CSV, Parquet, or -"))
+    commands.add_parser("detect", help="the consumer service: events topic in, alerts topic out")
+    commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
+    config = commands.add_parser("config", help="show or check the settings").add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    show = config.add_parser("show", help="every setting, its value and where it came from; secrets masked")
+    show.add_argument("--json", action="store_true", help="as one JSON document")
+    config.add_parser("check", help="validate alone")
+    topics = commands.add_parser("topics", help="the topics").add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    topics.add_parser("create", help="create the topics that are missing")
+    return top
+
+
+def _add_replay(replay: argparse.ArgumentParser) -> None:
+    replay.add_argument("paths", metavar="PATH", nargs="+", help="recorded events in order; - is standard input")
+    replay.add_argument("--alerts", metavar="FILE", help="write alerts as NDJSON, as they happen; - is standard output")
+    replay.add_argument("--rejected", metavar="FILE", help="write the events that could not be read, with the reason")
+    replay.add_argument("--labels", metavar="PATH", help="delayed labels, NDJSON in order of observed_at")
+    replay.add_argument("--changes", metavar="PATH", help="deployments and upstream changes, NDJSON")
+    replay.add_argument("--report", metavar="FILE", help="write an HTML report of the incidents")
+    replay.add_argument("--summary", metavar="FILE", help="write the counts as JSON; - is standard output")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; every error ends in one sentence and its exit code, none in a traceback."""
+    options = parser().parse_args(arguments)
+    try:
+        return _dispatch(options)
+    except Fatal as e:
+        print(f"streamdrift: {e}", file=sys.stderr)  # noqa: T201 - before and after logging there is only this
+        return e.exit_code
+    except KeyboardInterrupt:
+        print("streamdrift: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    from streamdrift import app  # noqa: PLC0415 - usage errors need not load numpy
+
+    match options.command:
+        case "replay":
+            return app.replay(
+                app.Replay(
+                    tuple(options.paths),
+                    alerts=options.alerts,
+                    rejected=options.rejected,
+                    labels=options.labels,
+                    changes=options.changes,
+                    report=options.report,
+                    summary=options.summary,
+                )
+            )
+        case "demo":
+            return app.demo(options.report)
+        case "detect":
+            return app.detect()
+        case "escalate":
+            return app.escalate()
+        case "topics":
+            return app.topics_create()
+        case _:
+            return app.config_show(as_json=options.json) if options.action == "show" else app.config_check()
