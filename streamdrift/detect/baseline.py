@@ -17,7 +17,7 @@ from streamdrift.blocks.column import BOOLEAN, NUMBER, TEXT, Bools, Column, Floa
 BINS = 20
 TOP_CATEGORIES = 15
 SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
-Z_MAX = 1_000.0  # a unit error is far off with or without this bound; sums of squares stay finite with it
+Z_MAX = 10.0  # a wild value is far off with or without this bound; without it, it would blind a detector of means
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Reference:
         return len(self.ordered)
 
     def standardise(self, values: Floats) -> Floats:
-        """(n,) distance from the reference mean in reference standard deviations, within ±1,000."""
+        """(n,) distance from the reference mean in reference standard deviations, within ±10."""
         return np.clip((values - self.mean) / self.sd, -Z_MAX, Z_MAX)
 
     def rank(self, values: Floats) -> Ints:
