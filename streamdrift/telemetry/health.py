@@ -22,6 +22,8 @@ DEADLINE_S = 60.0
 REQUEST_TIMEOUT_S = 10.0
 REQUESTS_MAX = 32
 """Requests answered at the same time; further ones are dropped."""
+STOP_POLL_S = 0.05
+"""How often the listening thread looks whether it should stop."""
 
 
 class Health:
@@ -75,13 +77,14 @@ class Server(ThreadingHTTPServer):
     """Answers in threads of its own until ``stop``."""
 
     daemon_threads = True
+    request_queue_size = REQUESTS_MAX  # five, the default, makes a burst of probes wait for TCP to try again
 
     def __init__(self, host: str, port: int, metrics: Metrics, health: Health) -> None:
         self.address_family, address = _address(host, port)
         self.metrics, self.health = metrics, health
         self._free = threading.BoundedSemaphore(REQUESTS_MAX)
         super().__init__(address, _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, name="telemetry", daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(STOP_POLL_S,), name="telemetry", daemon=True)
         self._thread.start()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
@@ -65,7 +66,8 @@ class Redact:
 
 def _forms(secret: str) -> set[str]:
     """Every spelling in which a library might repeat a secret."""
-    return {secret, repr(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    escaped = {repr(secret)[1:-1], repr(secret.encode())[2:-1], json.dumps(secret)[1:-1]}
+    return {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)} | escaped
 
 
 def _described(value: Any) -> str:
