@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -104,15 +103,9 @@ def _allowed(annotation: Any, metadata: list[Any]) -> str:
 
 
 def _bounds(metadata: list[Any]) -> Iterator[str]:
-    for bound in metadata:
-        if isinstance(bound, Ge):
-            yield f"at least {bound.ge}"
-        elif isinstance(bound, Gt):
-            yield f"above {bound.gt}"
-        elif isinstance(bound, Le) and bound.le != COUNT_MAX:
-            yield f"at most {bound.le}"
-        elif isinstance(bound, Lt):
-            yield f"below {bound.lt}"
+    for name, words in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
+        limits = (getattr(bound, name) for bound in metadata if hasattr(bound, name))
+        yield from (f"{words} {limit}" for limit in limits if limit != COUNT_MAX)
 
 
 def _leaf(place: Place, field: FieldInfo) -> Leaf:
