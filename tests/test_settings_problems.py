@@ -273,6 +273,15 @@ def test_secret_given_twice_missing_empty(tmp_path: Path) -> None:
     assert "if it belongs there, give the secret by its _FILE name" in line
 
 
+@pytest.mark.parametrize("names", [("routing_key_file", "routing_key"), ("routing_key", "routing_key_file")])
+def test_secret_given_twice_in_the_file_in_any_order(tmp_path: Path, names: tuple[str, str]) -> None:
+    (tmp_path / "key").write_text("key")
+    (tmp_path / "x.toml").write_text("[escalate.pagerduty]\n" + "".join(f"{name} = 'key'\n" for name in names))
+    (line,) = problems({"STREAMDRIFT_CONFIG": "x.toml"}, tmp_path)
+    assert line.startswith("escalate.pagerduty.routing_key: is given both as a value and as a file; keep one of them")
+    assert line.endswith("(file x.toml)")
+
+
 @pytest.mark.parametrize(
     "environ",
     [
