@@ -15,6 +15,7 @@ from streamdrift.blocks.labels import LabelJoin, Outcome
 from streamdrift.errors import Rejected
 from streamdrift.events import inference, label
 from streamdrift.events.inference import Inference, Limits
+from streamdrift.events.label import Label
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 
@@ -88,25 +89,22 @@ class Assembler:
         self._order += 1
         return event.time
 
-    def add_label(self, record: Record) -> None:
-        """Decode a label, join it, and put what it says of the model's performance into the batch."""
-        if self._labels is None:
-            raise RuntimeError("this assembler joins no labels")
+    def read_label(self, record: Record) -> Label | None:
+        """Decode a label; None where it was rejected. It counts once it is given to ``add_label``, when it is due."""
         try:
-            outcome = self._labels.observed(label.decode(record, self._limits))
+            return label.decode(record, self._limits)
         except Rejected as e:
             self._reject(record, e)
-            return
+            return None
+
+    def add_label(self, record: Record, decoded: Label) -> None:
+        """Join a label, and put what it says of the model's performance into the batch."""
+        if self._labels is None:
+            raise RuntimeError("this assembler joins no labels")
+        outcome = self._labels.observed(decoded)
         if outcome is not None:
             self._outcomes.setdefault(outcome.model, []).append((self._order, record, outcome))
             self._order += 1
-
-    def label_time(self, record: Record) -> int:
-        """Event time at which a label becomes known; an unreadable one is due at once."""
-        try:
-            return label.decode(record, self._limits).time
-        except Rejected:
-            return 0
 
     def take(self) -> Batch:
         """Return what was gathered, and begin anew."""

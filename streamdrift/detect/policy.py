@@ -115,7 +115,9 @@ class Lane:
         reachable = evidence.t[j, stretch - self._start >= WINDOWS]
         if not reachable.size or reachable.max() < self._threshold:
             return None
-        window, channel = divmod(int(reachable.argmax()), reachable.shape[1])
+        # a large shift shows in every score: the first that proves it alone names it (location, spread, shape)
+        channel = int(np.argmax(reachable.max(axis=0) >= self._threshold))
+        window = int(reachable[:, channel].argmax())
         back, onset = evidence.onset(j, self._start, channel, window)
         t = float(reachable[window, channel])
         return Verdict(True, j, int(evidence.ends[j]), t, channel, window, back, onset)

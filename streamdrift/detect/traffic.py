@@ -35,6 +35,8 @@ from streamdrift.settings import AnomalySettings, PolicySettings
 SHARE_MIN = 0.005
 """Least share of a segment whose disappearance the scan could ever prove (4,096 events · p/2 ≥ threshold)."""
 FEATURE = "traffic.rate"
+GONE = 0.05
+"""Of its usual share: a segment with less than that is gone (a few events before the change point may be counted in)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +266,7 @@ class _Shares:
             verdict.opens,
             "share",
             "anomaly",
-            "volume_drop" if now else "silence",
+            "silence" if now <= GONE * share else "volume_drop",
             ("scan",),
             round(verdict.t, 3),
             self._threshold,

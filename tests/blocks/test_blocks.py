@@ -18,9 +18,9 @@ from streamdrift.ports import Partition, Record
 from streamdrift.settings import LabelSettings, Settings
 
 EVENTS = Partition("inference-events", 3)
-values: st.SearchStrategy[Any] = st.sampled_from([..., None, 1, 2.5, -3, True, False, "a", "b", "", float("inf"), [], {}]) | st.floats(
-    allow_nan=False
-)
+values: st.SearchStrategy[Any] = st.sampled_from(
+    [..., None, 1, 2.5, -3, True, False, "a", "b", "", float("inf"), [], {}]
+) | st.floats(allow_nan=False)
 
 
 def records(events: list[dict[str, Any]]) -> list[Record]:
@@ -159,7 +159,9 @@ def joined(
     for record in records(events):
         assembler.add(record)
     for record in records(labels):
-        assembler.add_label(record)
+        label = assembler.read_label(record)
+        assert label is not None
+        assembler.add_label(record, label)
     blocks = [block for block in assembler.take().blocks if block.stream == "labels"]
     return [v for b in blocks for v in b.columns["performance.error"].numbers.tolist()], dict(join.counts)
 

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks import wire
+from streamdrift.blocks.assemble import Assembler
+from streamdrift.detect.bank import Bank
+from streamdrift.ports import Partition, Record
+from streamdrift.settings import Settings
+
+EVENTS = Partition("inference-events", 0)
+SMALL = Settings.model_validate({"reference": {"events": 200}, "detectors": {"ks": {"window_events": 100}}})
+START = 1_700_000_000_000
+
+
+def records(events: Sequence[dict[str, Any]], first: int = 0) -> list[Record]:
+    return [Record(json.dumps(e).encode(), EVENTS, first + i, START) for i, e in enumerate(events)]
+
+
+def detect(
+    recorded: Sequence[Record], cuts: Sequence[int] = (), tree: Settings = SMALL, *, exchange: bool = False
+) -> list[Alert]:
+    assembler, bank, alerts = Assembler(tree), Bank(tree, "config"), []
+    for begin, end in zip([0, *cuts], [*cuts, len(recorded)], strict=True):
+        for record in recorded[begin:end]:
+            assembler.add(record)
+        blocks = assembler.take().blocks
+        if exchange:
+            split = [b.take(rows, s) for b in blocks for s, rows in b.segments(tree.segments)]
+            blocks = [wire.decode(m, muted=False) for b in [*blocks, *split] for m in wire.encode(b)]
+        alerts += bank.update(blocks, split=not exchange)
+    return alerts
+
+
+def traffic(n: int = 1_200, seed: int = 1) -> list[dict[str, Any]]:
+    """Two models; one feature of each kind; from the middle on x moves where d=a, y is null, a category is new."""
+    rng = np.random.default_rng(seed)
+    events = []
+    for i in range(n):
+        late, segment = i > n // 2, "ab"[int(rng.integers(2))]
+        features: dict[str, Any] = {
+            "x": float(rng.standard_normal() + (3 if late and segment == "a" else 0)),
+            "y": None if late and rng.random() < 0.3 else float(rng.random()),
+            "c": "new" if late and rng.random() < 0.1 else ["red", "green"][int(rng.integers(2))],
+            "b": bool(rng.random() < 0.3),
+        }
+        if i % 7 == 0:
+            features["z"] = "text" if late else 1.0
+        events.append(
+            {
+                "model": "m" if i % 5 else "other",
+                "occurred_at": START + i * 1_000,
+                "segments": {"d": segment},
+                "features": features,
+            }
+        )
+    return events
+
+
+def names(alerts: Sequence[Alert]) -> set[tuple[str, str]]:
+    return {(a.series_id, a.reason) for a in alerts if a.status == "firing"}
+
+
+def test_each_fault_is_found_where_it_is_and_nothing_else() -> None:
+    alerts = detect(records(traffic(3_000)))
+    found = names(alerts)
+    assert {("m/d=a/x", "mean_shift"), ("m//y", "null_rate"), ("m//c", "new_category")} <= found
+    assert "m//x" in {series for series, _ in found}
+    assert not [name for name in found if "/b" in name[0] or "d=b/x" in name[0]]
+    assert all(a.onset_at <= a.detected_at for a in alerts)
+    shifted = next(a for a in alerts if a.series_id == "m/d=a/x")
+    assert abs(shifted.onset_at - (START + 1_500_000)) < 60_000
+    assert shifted.effect_size == pytest.approx(3, abs=0.6)
+    assert shifted.traffic_share == pytest.approx(0.5, abs=0.05)
+
+
+ALERTS = {
+    exchange: [a.to_cloudevent() for a in detect(records(traffic()), exchange=exchange)] for exchange in (False, True)
+}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 1_200), max_size=12).map(sorted))
+def test_where_batches_end_changes_not_one_bit(cuts: list[int]) -> None:
+    assert ALERTS[False]
+    assert [a.to_cloudevent() for a in detect(records(traffic()), cuts)] == ALERTS[False]
+
+
+def test_the_exchange_gives_the_alerts_of_memory() -> None:
+    assert sorted(ALERTS[True]) == sorted(ALERTS[False])
+
+
+def test_values_that_would_blind_a_detector_are_counted_and_passed_over() -> None:
+    rng = np.random.default_rng(2)
+    events = []
+    for i in range(1_200):
+        value: object = float(rng.standard_normal() + (3 if i >= 900 else 0))
+        if 300 <= i < 330:
+            value = [float("inf"), "NaN", True, {}, []][i % 5]
+        events.append({"model": "m", "occurred_at": START + i * 1_000, "features": {"x": value}})
+    recorded = [
+        Record(json.dumps(e).replace("Infinity", "1e999").encode(), EVENTS, i, START) for i, e in enumerate(events)
+    ]
+    tree = SMALL
+    assembler, bank = Assembler(tree), Bank(tree, "config")
+    for record in recorded:
+        assembler.add(record)
+    batch = assembler.take()
+    assert not batch.rejected
+    found = names(bank.update(batch.blocks))
+    assert found == {("m//x", "type_change"), ("m//x", "mean_shift")}
+    assert bank.invalid == {"out_of_range": 6, "wrong_type": 24}
+
+
+def test_a_feature_of_one_value_that_changes_is_told() -> None:
+    events = [
+        {"model": "m", "occurred_at": START + i * 1_000, "features": {"x": 1 if i < 600 else 2}} for i in range(900)
+    ]
+    assert ("m//x", "mean_shift") in names(detect(records(events)))
+
+
+def test_an_alert_opens_once_and_is_resolved_with_evidence() -> None:
+    rng = np.random.default_rng(3)
+    events = [
+        {
+            "model": "m",
+            "occurred_at": START + i * 60_000,
+            "features": {"x": float(rng.standard_normal() + (2 if 500 <= i < 1_500 else 0))},
+        }
+        for i in range(4_000)
+    ]
+    alerts = [a for a in detect(records(events)) if a.feature == "x"]
+    assert [a.status for a in alerts] == ["firing", "resolved"]
+    assert alerts[1].resolves == alerts[0].alert_id
+    assert alerts[1].detected_at > START + 1_500 * 60_000
+    assert alerts[1].reason == alerts[0].reason
+
+
+def test_no_data_is_no_recovery() -> None:
+    rng = np.random.default_rng(3)
+    shifted = [float(rng.standard_normal() + (2 if i >= 500 else 0)) for i in range(600)]
+    events = [{"model": "m", "occurred_at": START + i * 1_000, "features": {"x": x}} for i, x in enumerate(shifted)]
+    events += [{"model": "m", "occurred_at": START + i * 1_000, "features": {"y": 1}} for i in range(600, 3_000)]
+    assert [a.status for a in detect(records(events)) if a.reason == "mean_shift"] == ["firing"]
+
+
+def test_blocks_delivered_twice_count_once() -> None:
+    recorded = records(traffic())
+    bank, assembler = Bank(SMALL, "config"), Assembler(SMALL)
+    alerts = []
+    for begin in range(0, 1_200, 300):
+        for record in recorded[begin : begin + 300]:
+            assembler.add(record)
+        blocks = assembler.take().blocks
+        alerts += bank.update(blocks)
+        assert bank.update(blocks) == []
+    assert [a.to_cloudevent() for a in alerts] == ALERTS[False]
+    assert bank.duplicates >= 1_200
+
+
+def test_segments_over_the_limit_fold_into_all_traffic_and_one_anomaly_says_so() -> None:
+    tree = Settings.model_validate(
+        {"segments_per_model_max": 10, "reference": {"events": 200}, "detectors": {"ks": {"window_events": 100}}}
+    )
+    events = [
+        {"model": "m", "occurred_at": START + i, "segments": {"user": f"u{i}"}, "features": {"x": 1.0}}
+        for i in range(2_000)
+    ]
+    assembler, bank = Assembler(tree), Bank(tree, "config")
+    for record in records(events):
+        assembler.add(record)
+    alerts = bank.update(assembler.take().blocks)
+    assert names(alerts) == {("m//traffic.segments", "segment_overflow")}
+    assert bank.series == 11
+    assert bank.limits_hit["segments_per_model_max"] == 1_990
+
+
+def test_series_are_bounded_against_feature_names_without_end() -> None:
+    tree = Settings.model_validate(
+        {"series_max": 50, "reference": {"events": 200}, "detectors": {"ks": {"window_events": 100}}}
+    )
+    events = [{"model": "m", "occurred_at": START + i, "features": {f"f{i}": 1.0}} for i in range(500)]
+    assembler, bank = Assembler(tree), Bank(tree, "config")
+    for record in records(events):
+        assembler.add(record)
+    bank.update(assembler.take().blocks)
+    assert bank.series == 50
+    assert bank.limits_hit["series_max"] == 450
+
+
+def arrivals(n: int, gap_ms: int, seed: int = 5) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.cumsum(np.random.default_rng(seed).exponential(gap_ms, n)).astype(np.int64)
+
+
+def test_silence_of_a_model_is_seen_by_another_s_events_and_its_alert_does_not_depend_on_them() -> None:
+    mine = [int(t) for t in arrivals(1_000, 1_000) if not 600_000 < t < 800_000]
+    tick = list(range(0, 1_000_000, 7_000))
+    both = [("m", t) for t in mine] + [("other", t) for t in tick]
+
+    def told(pairs: list[tuple[str, int]], cuts: Sequence[int] = ()) -> list[Alert]:
+        events = [
+            {"model": m, "occurred_at": START + t, "features": {"x": 1.0}} for m, t in sorted(pairs, key=lambda p: p[1])
+        ]
+        return [a for a in detect(records(events), cuts) if a.reason == "silence" and a.model_name == "m"]
+
+    with_other, alone = told(both), told([("m", t) for t in mine])
+    assert [a.status for a in with_other] == ["firing", "resolved"]
+    assert [a.alert_id for a in with_other] == [a.alert_id for a in alone]
+    assert with_other[0].detected_at == alone[0].detected_at
+    assert with_other[0].position["offset"] < with_other[1].position["offset"]
+    assert with_other[0].onset_at == START + max(t for t in mine if t <= 600_000)
+    assert with_other[0].severity == "critical"
+    assert [a.to_cloudevent() for a in told(both, [100, 101, 640, 650, 700])] == [a.to_cloudevent() for a in with_other]
+
+
+def test_silence_is_told_by_the_clock_when_nothing_comes_at_all() -> None:
+    events = [{"model": "m", "occurred_at": START + int(t), "features": {"x": 1.0}} for t in arrivals(500, 1_000)]
+    assembler, bank = Assembler(SMALL), Bank(SMALL, "config")
+    for record in records(events):
+        assembler.add(record)
+    bank.update(assembler.take().blocks)
+    last = START + int(arrivals(500, 1_000)[-1])
+    assert bank.idle(last + 10_000) == []
+    told = bank.idle(last + 3_600_000)
+    assert [(a.reason, a.status, a.position) for a in told] == [("silence", "firing", {})]
+    assert bank.idle(last + 3_700_000) == []
+    later = [{"model": "m", "occurred_at": last + 3_600_000, "features": {"x": 1.0}}]
+    for record in records(later, first=500):
+        assembler.add(record)
+    assert [(a.reason, a.status) for a in bank.update(assembler.take().blocks)] == [("silence", "resolved")]
+
+
+def test_a_segment_that_goes_is_named() -> None:
+    rng = np.random.default_rng(6)
+    events = []
+    for i, t in enumerate(arrivals(3_000, 1_000)):
+        carrier = ["UA", "EV", "DL"][int(rng.choice(3, p=[0.4, 0.3, 0.3]))]
+        if not (i > 1_500 and carrier == "EV"):
+            events.append(
+                {"model": "m", "occurred_at": START + int(t), "segments": {"carrier": carrier}, "features": {"x": 1.0}}
+            )
+    alerts = [a for a in detect(records(events)) if a.feature == "traffic.rate" and a.segment]
+    assert [(a.segment, a.reason) for a in alerts] == [({"carrier": "EV"}, "silence")]
+    assert alerts[0].current["share"] < 0.02
+
+
+def test_confirm_off_gives_the_raw_detectors() -> None:
+    tree = Settings.model_validate(SMALL.model_dump() | {"policy": {"confirm": "off"}})
+    rng = np.random.default_rng(7)
+    events = [
+        {
+            "model": "m",
+            "occurred_at": START + i * 1_000,
+            "features": {"x": float(rng.standard_normal() + 2 * (i > 600))},
+        }
+        for i in range(1_200)
+    ]
+    alerts = [a for a in detect(records(events), tree=tree) if a.kind == "drift"]
+    assert {a.detector for a in alerts} == {"adwin", "page_hinkley", "ks"}
+    assert len({a.alert_id for a in alerts}) == len(alerts)
+
+
+def test_an_override_switches_a_series_off() -> None:
+    tree = Settings.model_validate(SMALL.model_dump() | {"overrides": {"quiet": {"feature": "x", "enabled": False}}})
+    assert not [a for a in detect(records(traffic()), tree=tree) if a.feature == "x"]
