@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from streamdrift.settings.tree import Settings
@@ -120,7 +120,7 @@ def _leaf(place: Place, field: FieldInfo) -> Leaf:
     )
 
 
-def _walk(section: type[Section], place: Place) -> Iterator[Leaf | tuple[Place, type[Section]]]:
+def _walk(section: type[BaseModel], place: Place) -> Iterator[Leaf | tuple[Place, type[BaseModel]]]:
     yield place, section
     for name, field in section.model_fields.items():
         annotation, _ = _unwrap(field.annotation)
@@ -136,7 +136,7 @@ def _walk(section: type[Section], place: Place) -> Iterator[Leaf | tuple[Place, 
 _ALL = list(_walk(Settings, ()))
 LEAVES: dict[Place, Leaf] = {found.place: found for found in _ALL if isinstance(found, Leaf)}
 """Every setting, in the order of the tree."""
-SECTIONS: dict[Place, type[Section]] = dict(found for found in _ALL if not isinstance(found, Leaf))
+SECTIONS: dict[Place, type[BaseModel]] = dict(found for found in _ALL if not isinstance(found, Leaf))
 """Every branch; the root is the empty place."""
 
 

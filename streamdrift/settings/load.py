@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from streamdrift.errors import SettingsProblem
 from streamdrift.settings.fields import LEAVES, Place, dotted
 from streamdrift.settings.problems import problem
-from streamdrift.settings.sources import Given, environment_layer, file_layer
+from streamdrift.settings.sources import Given, Layer, environment_layer, file_layer
 from streamdrift.settings.tree import Settings
 
 
@@ -56,7 +58,7 @@ def load(environ: Mapping[str, str], *, root: Path) -> Loaded:
     refused = {place for layer in layers for place in layer.refused}
     problems = [text for layer in layers for text in layer.problems]
     try:
-        settings = Settings.model_validate(_nested(given))
+        settings = _merged(layers)
     except ValidationError as e:
         problems += _sentences(e, given, refused)
         settings = Settings()
@@ -65,14 +67,43 @@ def load(environ: Mapping[str, str], *, root: Path) -> Loaded:
     return Loaded(settings, _origins(given))
 
 
-def _nested(given: Mapping[Place, Given]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for place, (value, _) in given.items():
-        below = tree
-        for name in place[:-1]:
-            below = below.setdefault(name, {})
-        below[place[-1]] = value
-    return tree
+class _LayerSource(PydanticBaseSettingsSource):
+    """A layer as pydantic-settings takes it: nested, to be merged below the layers before it."""
+
+    def __init__(self, settings: type[BaseSettings], layer: Layer) -> None:
+        super().__init__(settings)
+        self._layer = layer
+
+    def __call__(self) -> dict[str, Any]:
+        tree: dict[str, Any] = {}
+        for place, (value, _) in self._layer.given.items():
+            below = tree
+            for name in place[:-1]:
+                below = below.setdefault(name, {})
+            below[place[-1]] = value
+        return tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Never asked: ``__call__`` gives the whole tree at once."""
+        raise NotImplementedError(field, field_name)
+
+
+def _merged(layers: Iterable[Layer]) -> Settings:
+    """Validate the layers, a later one before an earlier one."""
+
+    class Merged(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            *_sources: PydanticBaseSettingsSource,
+            **_more: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(_LayerSource(settings_cls, layer) for layer in reversed(list(layers)))
+
+    merged = Merged()
+    # what the caller gets is a plain Settings, equal to one that was built by hand
+    return Settings.model_construct(_fields_set=merged.model_fields_set, **dict(merged))
 
 
 def _origins(given: Mapping[Place, Given]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What the TOML file and the environment say: one layer of values each, every value with its place and its origin.
 
-pydantic-settings is not used for this: its environment source reads ``os.environ`` itself, keeps silent about names
-that it doesn't know and stops at the first value that is not JSON, and it can't say where a value came from.
+pydantic-settings merges and validates the layers (``load``). Reading them is done here, because its own environment
+source reads ``os.environ`` itself, keeps silent about names that it doesn't know, stops at the first value that is not JSON, and
+can't say where a value came from.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamdrift.settings.detection import (
     AnomalySettings,
@@ -205,8 +206,25 @@ class TelemetrySettings(Section):
     """`auto` is `console` on a terminal, else `json`."""
 
 
-class Settings(Section):
-    """The whole tree."""
+class Settings(BaseSettings):
+    """The whole tree. Built by hand it takes what it is given, and reads no environment: ``load`` does."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments alone."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     segments: tuple[Name, ...] | None = None
     """Dimensions to monitor, as a JSON list; every dimension seen without."""
