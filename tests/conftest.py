@@ -1,0 +1,66 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamdrift.settings import KafkaSettings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.broker import Broker, NoBrokerError, running  # noqa: E402 - the tests are no installed package
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let kafka-python load its schemas the way Python 3.11 calls deprecated (and 3.13 no longer does)."""
+    config.addinivalue_line("filterwarnings", "ignore:read_text is deprecated:DeprecationWarning")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup`` all broker tests go to one worker, and so need one broker."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if item.get_closest_marker("broker"):
+                item.add_marker(pytest.mark.xdist_group("broker"))
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Give a real broker with all its listeners; one per test process, started when first asked for."""
+    try:
+        with running(tmp_path_factory.mktemp("kafka")) as broker:
+            yield broker
+    except NoBrokerError as e:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(e))
+        pytest.skip(str(e))
+
+
+@pytest.fixture
+def broker(kafka_broker: Broker) -> str:
+    """Bootstrap address of the real broker, without security."""
+    return kafka_broker.plaintext
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Give a prefix that makes the names of topics and groups the test's own."""
+    return f"t{secrets.token_hex(6)}."
+
+
+@pytest.fixture
+def kafka_settings(broker: str, topic_prefix: str) -> KafkaSettings:
+    """Settings to reach the real broker; the group is the test's own."""
+    return KafkaSettings(
+        bootstrap_servers=broker,
+        group=f"{topic_prefix}group",
+        partitions=3,
+        bootstrap_timeout_s=15,
+        request_timeout_s=15,
+    )
