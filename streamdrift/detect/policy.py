@@ -1,8 +1,8 @@
 """The evidence policy of one lane: when its alert opens, and when it is resolved.
 
 Opens where the evidence of any window reaches the threshold, and the candidate rule agrees. Then the windows begin anew. It is
-resolved when the very window that gave the evidence (but at least ``resolve_events`` long) has filled again and shows less
-than a quarter of the threshold: hysteresis, and no data is no recovery.
+resolved when a window four times as long as the one that gave the evidence (and at least ``resolve_events`` long) has
+filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from streamdrift.blocks.column import Ints
 from streamdrift.detect.confirm import STRETCH, WINDOWS, Evidence
 from streamdrift.settings import PolicySettings
 
+LONGER = 4
+"""Steps in ``WINDOWS`` by which the window that must calm down is longer than the one that gave the evidence: four times. A
+change at the threshold then shows 64 nats in it, and can't be taken for recovered by chance."""
 CALM = 0.25
 """Share of the threshold below which a window counts as recovered."""
 
@@ -97,7 +100,7 @@ class Lane:
                 continue
             self._start = stretch
             if verdict.opens:
-                self._opened = max(verdict.window, self._resolve_window)
+                self._opened = min(max(verdict.window + LONGER, self._resolve_window), len(WINDOWS) - 1)
             else:
                 self._opened = None
                 self._quiet_until = int(times[verdict.end]) + self._cooldown_ms
