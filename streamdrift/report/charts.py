@@ -168,7 +168,7 @@ def _shares(then: dict[str, Any], now: dict[str, Any]) -> Markup | None:
     rows = []
     for key, name in SHARES:
         was, is_ = _share(then, key), _share(now, key)
-        if was or is_:
+        if key in then and key in now and (was or is_):
             top = max(was, is_) if key == "share" else max(0.25, was, is_)
             rows.append(_pair(name, was, is_, top))
     if "rate" in now:
@@ -189,7 +189,7 @@ def _pair(name: str, was: float, is_: float, top: float, *, plain: bool = False)
 
 
 def _bar(side: str, share: float, top: float, plain: bool) -> Markup:
-    width = min(100.0, 100 * share / top)
+    width = min(100.0, max(0.0, 100 * share / top))
     written = number(share) if plain else percent(share)
     return tag(
         "span",

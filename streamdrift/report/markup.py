@@ -52,13 +52,13 @@ def text(value: str) -> Markup:
     return Markup(escape("".join(map(_visible, value))))
 
 
-def label(value: str) -> str:
+def label(value: str, characters_max: int = TEXT_MAX) -> str:
     """A name from the data, cut to a length that a page can bear.
 
     >>> label("x" * 200)[-3:]
     'xx…'
     """
-    return value if len(value) <= TEXT_MAX else value[: TEXT_MAX - 1] + "…"
+    return value if len(value) <= characters_max else value[: characters_max - 1] + "…"
 
 
 def _visible(character: str) -> str:

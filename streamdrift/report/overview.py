@@ -92,9 +92,11 @@ def _ticks(start: int, end: int, height: int) -> list[Markup]:
 
 
 def heat_map(heat: HeatMap, incident: Incident) -> Markup:
-    """Features by segments, the most moved row first; series that raised an alert have a frame."""
+    """Features by segments; first the rows with alerts, then the most moved. A series that raised an alert has a frame."""
     alerted = {(alert.feature, _segment(alert.segment)) for alert in incident.alerts}
-    rows = sorted(range(len(heat.features)), key=lambda i: (-max((v or 0.0 for v in heat.values[i]), default=0), i))
+    told = {feature for feature, _ in alerted}
+    moved = [max((value or 0.0 for value in row), default=0.0) for row in heat.values]
+    rows = sorted(range(len(heat.features)), key=lambda i: (heat.features[i] not in told, -moved[i], i))
     columns = range(min(len(heat.segments), COLUMNS_MAX))
     head = tag(
         "tr",

@@ -14,6 +14,7 @@ from streamdrift.report.model import Delivery, IncidentReport, RunReport
 FIGURES_MAX = 6
 ALERTS_MAX = 60
 DELIVERIES_MAX = 100
+HEADLINE_MAX = 400
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 RANK = {"critical": 0, "warning": 1, "info": 2}
 
@@ -94,9 +95,7 @@ def _incident(number: int, item: IncidentReport, report: RunReport) -> Markup:
         "article",
         tag("p", f"Incident {number} ", _status(incident), class_="kicker"),
         tag("h2", _title(incident)),
-        tag(
-            "p", label(headline(incident)) if len(headline(incident)) < 160 else headline(incident)[:300], class_="page"
-        ),
+        tag("p", label(headline(incident), HEADLINE_MAX), class_="page"),
         _facts(incident, report),
         tag("div", _figures(incident), class_="figures"),
         overview.heat_map(item.heat, incident) if item.heat and item.heat.features else None,
@@ -161,19 +160,21 @@ def _alerts(incident: Incident) -> Markup:
     ordered = _ordered(incident.alerts, blast_radius(incident).lead)
     head = ("Noticed", "Feature", "Segment", "Reason", "How much", "Since", "Detectors")
     rows = [
-        tag("tr", (tag("td", told, data_label=name) for name, told in zip(head, _told(alert, incident), strict=True)))
+        tag(
+            "tr",
+            (
+                tag("td", tag("span", told), data_label=name)
+                for name, told in zip(head, _told(alert, incident), strict=True)
+            ),
+        )
         for alert in ordered[:ALERTS_MAX]
     ]
+    columns = tag("tr", (tag("th", name, scope="col") for name in head))
     rest = len(ordered) - len(rows)
     return tag(
         "section",
         tag("h3", _count(len(ordered), "alert")),
-        tag(
-            "table",
-            tag("thead", tag("tr", (tag("th", name, scope="col") for name in head))),
-            tag("tbody", rows),
-            class_="alerts",
-        ),
+        tag("div", tag("table", tag("thead", columns), tag("tbody", rows), class_="alerts"), class_="scroll"),
         tag("p", f"and {rest} more", class_="more") if rest else None,
     )
 

@@ -11,7 +11,7 @@ MINUS = "\u2212"
 DASH = "\u2013"
 
 _FINDINGS = {
-    "null_rate": "{feature} is missing",
+    "null_rate": "{feature} is null more often",
     "missing_feature": "{feature} no longer comes",
     "invalid_value": "{feature} has invalid values",
     "type_change": "{feature} changed its type",
@@ -108,10 +108,11 @@ def percent(value: object) -> str:
     """A share as a percentage: three digits, fewer where they would be noise."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return DASH
-    hundredths = value * 100
-    if hundredths == 0 or abs(hundredths) >= 99.95:
-        return f"{hundredths:.0f}\u00a0%"
-    return f"{hundredths:.1f}\u00a0%" if abs(hundredths) >= 0.1 else f"{hundredths:.2g}\u00a0%"
+    sign, hundredths = (MINUS if value < 0 else ""), abs(value) * 100
+    if hundredths == 0 or hundredths >= 99.95:
+        return f"{sign}{hundredths:.0f}\u00a0%"
+    digits = f"{hundredths:.1f}" if hundredths >= 0.1 else f"{hundredths:.2g}"
+    return f"{sign}{digits}\u00a0%"
 
 
 def duration(seconds: object) -> str:
