@@ -49,7 +49,7 @@ def join(*children: Markup | str | Iterable[Markup | str] | None) -> Markup:
 
 def text(value: str) -> Markup:
     """Escape text; what can't be seen, or turns the reading direction, is shown as a replacement character."""
-    return Markup(escape("".join(map(_visible, value))))
+    return Markup(escape(visible(value)))
 
 
 def label(value: str, characters_max: int = TEXT_MAX) -> str:
@@ -59,6 +59,15 @@ def label(value: str, characters_max: int = TEXT_MAX) -> str:
     'xx…'
     """
     return value if len(value) <= characters_max else value[: characters_max - 1] + "…"
+
+
+def visible(value: str) -> str:
+    r"""Text without what can't be seen, turns the reading direction or speaks to a terminal.
+
+    >>> visible("a\x1b[31mb\n")
+    'a�[31mb '
+    """
+    return "".join(map(_visible, value))
 
 
 def _visible(character: str) -> str:

@@ -48,6 +48,8 @@ def _top(report: RunReport) -> Markup:
 
 
 def _summary(report: RunReport) -> str:
+    if not report.events:
+        return f"No event could be read from {report.generated_for}."
     n = len(report.incidents)
     open_ones = sum(item.incident.status == "open" for item in report.incidents)
     first = f"{_count(n, 'incident')}{f' ({open_ones} still open)' if open_ones else ''}" if n else "No incident"
@@ -79,7 +81,7 @@ def _calm(report: RunReport) -> Markup:
         tag("h2", "Nothing drifted"),
         tag(
             "p",
-            f"Every one of {_count(report.series, 'series', 'series')} stayed within what its reference window showed. "
+            f"None of {_count(report.series, 'series', 'series')} left what its reference window showed. "
             "A series is judged once its reference window is full.",
         ),
         class_="calm",
@@ -105,9 +107,7 @@ def _incident(number: int, item: IncidentReport, report: RunReport) -> Markup:
 
 
 def _title(incident: Incident) -> str:
-    lead = blast_radius(incident).lead
-    place = words.where(lead.segment)
-    return label(f"{words.finding(lead)} in {place}")
+    return label(words.title(blast_radius(incident).lead))
 
 
 def _status(incident: Incident) -> list[Markup]:
@@ -229,7 +229,5 @@ def _foot(report: RunReport) -> Markup:
         *(("Note", note) for note in report.notes),
     ]
     rows = (tag("div", tag("dt", name), tag("dd", told)) for name, told in facts if told)
-    note = (
-        "Times are event times in UTC. Then: the series' reference window. Now: its events when the alert was raised."
-    )
+    note = "Times are event times in UTC. Then: the series\u2019 reference window. Now: its events when the alert was raised."
     return tag("footer", tag("p", note), tag("dl", rows, class_="facts"))

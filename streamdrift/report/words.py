@@ -38,6 +38,11 @@ def finding(alert: Alert) -> str:
     )
 
 
+def title(alert: Alert) -> str:
+    """What and where, in one line."""
+    return f"{finding(alert)} in {where(alert.segment)}"
+
+
 def where(segment: dict[str, str]) -> str:
     """A segment's name, or ``all traffic``."""
     return segment_name(segment) or "all traffic"
