@@ -15,8 +15,11 @@ from streamdrift.detect.confirm import STRETCH
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.policy import Verdict
 
-CRITICAL_SHARE = 0.5
-CRITICAL_SD = 2.0
+MATERIAL = {"sd": 0.5, "ratio": 1.5, "ks": 0.25, "share": 0.05}
+"""Effects from which an alert is a warning, by unit; half a standard deviation is a medium effect (Cohen 1988)."""
+CRITICAL = {"sd": 2.0, "ratio": float("inf"), "ks": 0.75, "share": 0.5}
+QUALITATIVE = frozenset({"new_category", "invalid_value", "type_change", "segment_overflow"})
+"""Reasons that are of a kind that should not occur at all: any number of them is a warning."""
 MAJORITY = 0.5
 
 
@@ -185,17 +188,23 @@ def alert(
 
 
 def severity(role: str, change: Change) -> Severity:
-    """Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all."""
+    """How much it matters, whatever its evidence: a large series proves changes that nobody should get up for.
+
+    Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all; info below the
+    sizes of ``MATERIAL``, and where a model makes fewer errors than before.
+    """
     size = abs(change.effect_size)
     if change.reason == "silence":
         return "critical"
-    if change.effect_unit == "share" and size >= CRITICAL_SHARE:
-        return "critical"
-    if change.effect_unit == "sd" and size >= CRITICAL_SD:
-        return "critical"
     if role == "performance" and change.effect_size < 0:
-        return "info"  # fewer errors than before wake nobody
-    return "warning"
+        return "info"
+    if change.reason in QUALITATIVE:
+        return "warning"
+    if change.effect_unit == "ratio":
+        size = max(size, 1 / max(size, 1e-9))
+    if size < MATERIAL[change.effect_unit]:
+        return "info"
+    return "critical" if size >= CRITICAL[change.effect_unit] else "warning"
 
 
 def _total_variation(reference: Reference, window: Floats) -> float:
