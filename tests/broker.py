@@ -85,6 +85,23 @@ class Broker:
     cafile: Path
     other_cafile: Path
     """A certificate that vouches for somebody else."""
+    process: int = 0
+    container: str = ""
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the broker in its tracks: connections stay open, and nobody answers."""
+        self._signal(signal.SIGSTOP, "pause")
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT, "unpause")
+
+    def _signal(self, number: signal.Signals, verb: str) -> None:
+        if self.container:
+            _run(["docker", verb, self.container])
+        else:
+            os.kill(self.process, number)
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,19 @@ class _Runtime:
             return [program, *arguments]
         mount = ["-v", f"{self.folder}:{self.folder}", "--user", f"{os.getuid()}:{os.getgid()}"]
         named = ["--name", name] if name else []
-        return ["docker", "run", "--rm", "--network", "host", *named, *mount, "--entrypoint", program, IMAGE, *arguments]
+        return [
+            "docker",
+            "run",
+            "--rm",
+            "--network",
+            "host",
+            *named,
+            *mount,
+            "--entrypoint",
+            program,
+            IMAGE,
+            *arguments,
+        ]
 
     def kafka(self, main: str, *arguments: str, name: str = "") -> list[str]:
         jars = "/opt/kafka/libs/*" if self.image else f"{_libs()}/*"
@@ -133,9 +162,7 @@ def running(folder: Path) -> Iterator[Broker]:
         _wait(process, ports["plaintext"], log)
         address = {name: f"localhost:{port}" for name, port in ports.items()}
         address["plaintext"] = f"127.0.0.1:{ports['plaintext']}"
-        yield Broker(
-            address["plaintext"], address["sasl"], address["ssl"], address["controller"], cafile, other_cafile
-        )
+        yield Broker(address["plaintext"], address["sasl"], address["ssl"], address["controller"], cafile, other_cafile)
     finally:
         process.send_signal(signal.SIGTERM if runtime.image else signal.SIGKILL)
         process.wait(30)

@@ -13,12 +13,12 @@ import pytest
 from streamdrift.settings import KafkaSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.broker import Broker, NoBrokerError, running  # noqa: E402 - the tests are no installed package
+from tests.broker import Broker, NoBrokerError, running
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let kafka-python load its schemas the way Python 3.11 calls deprecated (and 3.13 no longer does)."""
-    config.addinivalue_line("filterwarnings", "ignore:read_text is deprecated:DeprecationWarning")
+    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,149 @@
+"""What every kafka-python client of ours shares: its options, and what becomes of its log lines.
+
+kafka-python writes several lines, some with a traceback, at each of its reconnects: a broker that is down for an hour
+would bury everything else. ``quiet_logs`` lets one line a minute through for each thing it complains of.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from streamdrift.errors import SettingsProblem
+from streamdrift.settings import KafkaSettings
+
+RECONNECT_MAX_MS = 1_000
+"""With the default of 30 s a client sleeps on long after its broker is back."""
+
+IDLE_MS = 540_000
+"""When an idle connection is closed; requests must time out before it."""
+
+REPEAT_S = 60.0
+"""One line per complaint in this time."""
+
+LINES_MAX = 200
+"""Lines of kafka-python that are looked at for the cause of one failure."""
+
+
+def options(settings: KafkaSettings) -> dict[str, Any]:
+    """Return the options that consumer, producer and admin client take alike.
+
+    Raises
+    ------
+    SettingsProblem
+        A certificate or key can't be read.
+    """
+    timeout_ms = max(1_000, int(settings.request_timeout_s * 1_000))
+    found: dict[str, Any] = {
+        "bootstrap_servers": addresses(settings),
+        "client_id": "streamdrift",
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": timeout_ms,
+        "connections_max_idle_ms": max(IDLE_MS, 2 * timeout_ms),
+        "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
+        "ssl_context": tls_context(settings),
+    }
+    if settings.sasl_mechanism is not None:
+        password = settings.sasl_password
+        found["sasl_mechanism"] = settings.sasl_mechanism
+        found["sasl_plain_username"] = settings.sasl_username
+        found["sasl_plain_password"] = password.get_secret_value() if password is not None else None
+    return found
+
+
+def addresses(settings: KafkaSettings) -> list[str]:
+    """Return the bootstrap servers, each ``host:port``."""
+    return [server.strip() for server in str(settings.bootstrap_servers).split(",") if server.strip()]
+
+
+def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
+    """Return the TLS context; None where the protocol has no TLS.
+
+    Raises
+    ------
+    SettingsProblem
+        A certificate or key can't be read.
+    """
+    if not settings.security_protocol.endswith("SSL"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+    except (OSError, ssl.SSLError) as e:
+        raise _unreadable("SSL_CAFILE", settings.ssl_cafile, e) from None
+    if settings.ssl_certfile is not None:
+        password = settings.ssl_password.get_secret_value() if settings.ssl_password is not None else ""
+        try:  # a password, even an empty one: without, OpenSSL would ask the terminal
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+        except (OSError, ssl.SSLError) as e:
+            raise _unreadable("SSL_CERTFILE or SSL_KEYFILE", settings.ssl_certfile, e) from None
+    return context
+
+
+def _unreadable(name: str, path: object, error: Exception) -> SettingsProblem:
+    why = getattr(error, "strerror", None) or getattr(error, "reason", None) or "not a PEM file"
+    return SettingsProblem(f"STREAMDRIFT_KAFKA__{name}: {path} can't be used: {why}; give a readable PEM file")
+
+
+class _Condensed(logging.Handler):
+    """Passes each complaint on once a minute as a structured line, with the number of those left out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._told: dict[tuple[str, int], tuple[float, int]] = {}  # bounded by kafka-python's lines of code
+        self._log = structlog.get_logger("streamdrift.kafka")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        place = (record.name, record.lineno)
+        since, left_out = self._told.get(place, (record.created - REPEAT_S, 0))
+        if record.created - since < REPEAT_S:
+            self._told[place] = (since, left_out + 1)
+            return
+        self._told[place] = (record.created, 0)
+        self._log.warning("kafka client", text=_plain(record), left_out=left_out)
+
+
+def _plain(record: logging.LogRecord) -> str:
+    """The line without what only tells objects apart, and without its traceback."""
+    return re.sub(r"<(\w+) [^>]*?(?:\[[^\]]*\])?[^>]*>:? ?", "", record.getMessage())[:500]
+
+
+_HANDLER = _Condensed()
+
+
+def quiet_logs() -> None:
+    """Send kafka-python's warnings through the structured log, one a minute for each complaint; drop the rest."""
+    logger = logging.getLogger("kafka")
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    if _HANDLER not in logger.handlers:
+        logger.addHandler(_HANDLER)
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < LINES_MAX:
+            self.lines.append(record.getMessage())
+
+
+@contextmanager
+def captured() -> Iterator[list[str]]:
+    """Collect kafka-python's warnings instead of logging them: they alone tell why a connection failed."""
+    quiet_logs()
+    logger, kept = logging.getLogger("kafka"), _Kept()
+    logger.addHandler(kept)
+    logger.removeHandler(_HANDLER)
+    try:
+        yield kept.lines
+    finally:
+        logger.removeHandler(kept)
+        quiet_logs()

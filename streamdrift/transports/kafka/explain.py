@@ -1,0 +1,97 @@
+"""kafka-python's exceptions as one sentence, sorted by what the caller should do."""
+
+from __future__ import annotations
+
+from kafka import errors
+
+from streamdrift.errors import BrokerProblem, Retriable, StreamdriftError
+from streamdrift.settings import KafkaSettings
+
+REJOIN = (
+    errors.CommitFailedError,
+    errors.RebalanceInProgressError,
+    errors.IllegalGenerationError,
+    errors.UnknownMemberIdError,
+    errors.FencedInstanceIdError,
+)
+"""The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
+
+NAME = "STREAMDRIFT_KAFKA__"
+
+
+def translate(error: Exception, settings: KafkaSettings, doing: str) -> StreamdriftError:
+    """Return what to raise for an error of the client.
+
+    Parameters
+    ----------
+    doing
+        What was going on, with the names it needs: ``reading topic 'inference-events'``.
+    """
+    if isinstance(error, REJOIN):
+        return Retriable(f"{doing}: the consumer group dealt its partitions out anew; they are read again")
+    if isinstance(error, errors.UnknownTopicOrPartitionError):
+        return explain(error, settings, doing)
+    if isinstance(error, errors.RetriableError) or getattr(error, "retriable", False):
+        return Retriable(f"{doing} at {settings.bootstrap_servers}: {plain(error)}")
+    return explain(error, settings, doing)
+
+
+def explain(error: Exception, settings: KafkaSettings, doing: str = "talking to Kafka") -> BrokerProblem:
+    """Return the one sentence for an operator: what failed, where, and what to do."""
+    return BrokerProblem(f"{doing} at {settings.bootstrap_servers} ({settings.security_protocol}): {_why(error)}")
+
+
+def _why(error: Exception) -> str:
+    for kind, sentence in _SENTENCES:
+        if isinstance(error, kind):
+            return sentence
+    return f"the broker answered {plain(error)}"
+
+
+def plain(error: Exception) -> str:
+    """An exception's name and text on one line, short enough for a log."""
+    name = type(error).__name__.removesuffix("Error")
+    text = str(error.args[0]) if error.args else ""
+    return f"{name}: {' '.join(text.split())[:300]}" if text else name
+
+
+_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (
+        errors.UnknownTopicOrPartitionError,
+        "the topic does not exist; run `streamdrift topics create`, or correct its name",
+    ),
+    (
+        errors.TopicAuthorizationFailedError,
+        "the user has no right to this topic; allow READ where streamdrift reads it, WRITE where it writes it",
+    ),
+    (
+        errors.GroupAuthorizationFailedError,
+        f"the user has no right to this consumer group; allow it READ on it, or change {NAME}GROUP",
+    ),
+    (
+        errors.ClusterAuthorizationFailedError,
+        "the user has no right to write with idempotence; allow it IDEMPOTENT_WRITE on the cluster",
+    ),
+    (
+        errors.SaslAuthenticationFailedError,
+        f"user or password refused; correct {NAME}SASL_USERNAME and {NAME}SASL_PASSWORD",
+    ),
+    (
+        errors.MessageSizeTooLargeError,
+        "a message is larger than the topic or the client takes; raise max.message.bytes of the topic",
+    ),
+    (
+        errors.RecordListTooLargeError,
+        "a batch is larger than the topic takes; raise max.message.bytes of the topic",
+    ),
+    (
+        errors.InvalidReplicationFactorError,
+        f"there are fewer brokers than copies asked for; lower {NAME}REPLICATION_FACTOR",
+    ),
+    (
+        errors.CorruptRecordError,
+        "a record is damaged (wrong checksum); check the broker's disk, or move the consumer group past it",
+    ),
+    (errors.PolicyViolationError, "a policy of the cluster forbids it; ask who runs it"),
+    (errors.UnsupportedVersionError, "the broker is too old; streamdrift needs Kafka 2.1 or later"),
+)

@@ -1,0 +1,235 @@
+"""Records from one topic, through a consumer group whose offsets are committed by hand.
+
+What kafka-python 3.0.12 needs to be told (each found by measurement):
+
+- Listeners run on its network thread and may not ask the broker anything: they only note what was assigned, and the
+  main loop finds the place to begin and drops what came before it did.
+- Around a rebalance the group can stay "rebalancing" for ever, without an error: then we subscribe anew.
+- A poll shorter than 200 ms brings that about far more often.
+- A value deserializer that raises makes later polls spin: bytes are decoded by us.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import IllegalStateError, KafkaError
+from kafka.structs import MemberState
+
+from streamdrift.errors import Retriable
+from streamdrift.ports import Clock, Partition, Record
+from streamdrift.settings import KafkaSettings
+from streamdrift.transports.kafka.client import options, quiet_logs
+from streamdrift.transports.kafka.explain import translate
+from streamdrift.transports.kafka.place import Place, begin
+from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
+
+POLL_MS_MIN = 200
+"""Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
+
+STUCK_S = 2.5
+"""A rebalance that takes longer is taken for the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
+
+STUCK_MAX_S = 30.0
+
+SESSION_MS = 10_000
+"""How long the group waits for a member that went silent, before it deals out its partitions."""
+
+CLOSE_MS = 5_000
+
+
+class KafkaSource:
+    """A consumer of one topic.
+
+    Parameters
+    ----------
+    topic, group
+        What to read, and under which name offsets are committed.
+    restore_events_max
+        Records before the committed offset that are read again, marked ``replayed``, to rebuild state; 0 for none.
+    on_error
+        Told of every fault that was overcome here, for a metric and a log line.
+
+    Raises
+    ------
+    BrokerProblem
+        The broker can't be reached, refuses us, or has no such topic.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        group: str,
+        *,
+        clock: Clock,
+        restore_events_max: int = 0,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
+        self._settings, self._topic, self._group, self._clock = settings, topic, group, clock
+        self._restore_events_max = restore_events_max
+        self._on_error = on_error if on_error is not None else _ignore
+        self._places: dict[Any, Place] = {}
+        self._assignments = _Assignments()
+        self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
+        self._closed = False
+        require_topic(settings, clock, topic)
+        self._consumer = self._connect()
+
+    def _connect(self) -> Any:
+        quiet_logs()
+        try:
+            consumer = KafkaConsumer(
+                **options(self._settings),
+                group_id=self._group,
+                bootstrap_timeout_ms=int(self._settings.bootstrap_timeout_s * 1_000),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                session_timeout_ms=SESSION_MS,
+                max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+            consumer.partitions_for_topic(self._topic)  # with metadata at hand the first rebalance is sound
+            consumer.subscribe([self._topic], listener=self._assignments)
+        except KafkaError as e:
+            raise translate(e, self._settings, f"reading topic {self._topic!r}") from None
+        return consumer
+
+    def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+        """Return the next records, each partition's in order; see ``ports.Source``."""
+        timeout_ms = max(POLL_MS_MIN, int(timeout_s * 1_000))
+        records: list[Record] = []
+        try:
+            fetched = self._consumer.poll(timeout_ms=timeout_ms, max_records=records_max)
+            self._follow_assignments()
+            for tp, batch in fetched.items():
+                if (place := self._places.get(tp)) is not None and place.offset is not None:
+                    records += place.records(batch)
+            self._begin()
+            self._watch_group()
+        except KafkaError as e:
+            self._overcome(e, records)
+        return records
+
+    def _follow_assignments(self) -> None:
+        """Forget partitions that are gone; note those that came."""
+        for gained, partitions in self._assignments.take():
+            for tp in partitions:
+                if gained:
+                    self._places[tp] = Place(Partition(tp.topic, tp.partition))
+                else:
+                    self._places.pop(tp, None)
+
+    def _begin(self) -> None:
+        """Find where to begin in partitions that came; what was polled of them until now is not used."""
+        assigned = self._consumer.assignment()
+        for tp, place in self._places.items():
+            if place.offset is None and tp in assigned:
+                lost = begin(self._consumer, tp, place, self._restore_events_max, self._settings.request_timeout_s)
+                if lost:
+                    self._on_error(Retriable(f"{tp.topic}/{tp.partition}: {lost}"))
+
+    def _overcome(self, error: KafkaError, records: list[Record]) -> None:
+        """Raise what the error means, unless it can wait: records that were taken off the consumer must be used."""
+        found = translate(error, self._settings, f"reading topic {self._topic!r} as group {self._group!r}")
+        if isinstance(found, Retriable):
+            self._on_error(found)
+            if records:
+                return
+        raise found from None
+
+    def _watch_group(self) -> None:
+        """Subscribe anew where a rebalance has been going on for too long."""
+        now = self._clock.monotonic()
+        if self._consumer.group_metadata().state == MemberState.STABLE:
+            self._stable_at, self._patience_s = now, STUCK_S
+        elif now - self._stable_at > self._patience_s:
+            self._on_error(Retriable(f"group {self._group!r} did not settle in {self._patience_s:g} s; joining anew"))
+            self._stable_at, self._patience_s = now, min(2 * self._patience_s, STUCK_MAX_S)
+            self._consumer.unsubscribe()
+            self._places.clear()
+            self._assignments.take()
+            self._consumer.subscribe([self._topic], listener=self._assignments)
+
+    def commit(self, done: Mapping[Partition, int]) -> None:
+        """Commit these next offsets and wait for the answer; partitions that went to others are left to them.
+
+        Raises
+        ------
+        Retriable
+            The group dealt its partitions out anew, or there was no answer in time.
+        BrokerProblem
+            We may not.
+        """
+        offsets = {}
+        for tp, place in self._places.items():
+            offset = done.get(place.partition)
+            # what was done before the partition went to another worker and came back says nothing any more
+            if offset is not None and place.offset is not None and offset > (place.committed or 0):
+                offsets[tp] = OffsetAndMetadata(offset, "", -1)
+        if not offsets:
+            return
+        try:
+            self._consumer.commit(offsets, timeout_ms=self._settings.request_timeout_s * 1_000)
+        except KafkaError as e:
+            raise translate(e, self._settings, f"committing offsets of group {self._group!r}") from None
+        for tp, committed in offsets.items():
+            self._places[tp].committed = committed.offset
+
+    def lag(self) -> Mapping[Partition, int]:
+        """Records of each assigned partition that are there and not yet polled."""
+        lags = {}
+        for tp, place in self._places.items():
+            with suppress(IllegalStateError, AssertionError, KeyError):  # taken away this very moment
+                if place.offset is not None and (end := self._end(tp, place)) is not None:
+                    position = self._consumer.position(tp, timeout_ms=0)
+                    lags[place.partition] = max(0, end - (place.offset if position is None else position))
+        return lags
+
+    def _end(self, tp: Any, place: Place) -> int | None:
+        highwater: int | None = self._consumer.highwater(tp)
+        return place.end if highwater is None else highwater
+
+    def exhausted(self) -> bool:
+        """A broker never is."""
+        return False
+
+    def close(self) -> None:
+        """Leave the group; a second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(KafkaError):
+            self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
+
+
+class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python's classes are untyped
+    """Notes, on the network thread, what the main loop has to do."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[bool, tuple[Any, ...]]] = deque()
+
+    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        self._events.append((True, tuple(assigned)))
+
+    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        self._events.append((False, tuple(revoked)))
+
+    def take(self) -> Iterable[tuple[bool, tuple[Any, ...]]]:
+        """Return what was noted since the last time, in order."""
+        taken = []
+        while self._events:
+            taken.append(self._events.popleft())
+        return taken
+
+
+def _ignore(error: Exception) -> None:
+    del error

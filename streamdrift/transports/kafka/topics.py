@@ -1,0 +1,167 @@
+"""The topics that streamdrift needs, and how they must be made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import errors
+
+from streamdrift.errors import BrokerProblem
+from streamdrift.ports import Clock
+from streamdrift.settings import KafkaSettings, Settings
+from streamdrift.transports.kafka.explain import explain
+from streamdrift.transports.kafka.reach import open_admin
+
+DAY_MS = 86_400_000
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""Largest message we send. Dead letters carry events that were too large, and blocks many rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One topic as ``topics create`` makes it."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of one wanted topic."""
+
+    name: str
+    created: bool
+    partitions: int
+    wanted: int
+
+    def __str__(self) -> str:
+        if self.created:
+            return f"{self.name}: created, {_counted(self.partitions)}"
+        if self.partitions == self.wanted:
+            return f"{self.name}: exists, {_counted(self.partitions)}"
+        return (
+            f"{self.name}: exists with {_counted(self.partitions)}, not {self.wanted} as "
+            "STREAMDRIFT_KAFKA__PARTITIONS says; left as it is, for more partitions would move keys to others"
+        )
+
+
+def _counted(partitions: int) -> str:
+    return f"{partitions} partition{'' if partitions == 1 else 's'}"
+
+
+def wanted(settings: Settings) -> list[Wanted]:
+    """Return every topic with its partitions, retention and compaction.
+
+    Changes are few and have to keep their order across models: one partition. Events and blocks are kept for a week,
+    for from them state is rebuilt after a restart. The state topic is compacted; its segments are small, for the one
+    that is written to is never compacted.
+    """
+    topics, n = settings.topics, settings.kafka.partitions
+    large = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
+    return [
+        Wanted(topics.events, n, _kept(7)),
+        Wanted(topics.labels, n, _kept(7)),
+        Wanted(topics.changes, 1, _kept(90)),
+        Wanted(topics.alerts, n, _kept(30)),
+        Wanted(topics.rejected, n, _kept(14) | large),
+        Wanted(topics.blocks, n, _kept(7) | large),
+        Wanted(
+            topics.state,
+            n,
+            {
+                "cleanup.policy": "compact",
+                "segment.bytes": str(16 * 1024 * 1024),
+                "segment.ms": "600000",
+                "min.cleanable.dirty.ratio": "0.1",
+                "max.compaction.lag.ms": "3600000",
+            },
+        ),
+    ]
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
+
+
+def create_topics(settings: Settings, clock: Clock) -> list[Found]:
+    """Create the topics that are missing; say of each whether it was created, and how many partitions it has.
+
+    Raises
+    ------
+    BrokerProblem
+        The broker can't be reached, or refuses.
+    """
+    admin = open_admin(settings.kafka, clock)
+    try:
+        return [_create(admin, topic, settings.kafka) for topic in wanted(settings)]
+    except errors.KafkaError as e:
+        raise explain(e, settings.kafka, "creating topics") from None
+    finally:
+        admin.close()
+
+
+def _create(admin: Any, topic: Wanted, settings: KafkaSettings) -> Found:
+    found = partitions(admin, topic.name, settings)
+    if found is not None:
+        return Found(topic.name, created=False, partitions=found, wanted=topic.partitions)
+    spec = {
+        "num_partitions": topic.partitions,
+        "replication_factor": settings.replication_factor,
+        "configs": topic.configs,
+    }
+    answer = admin.create_topics({topic.name: spec}, raise_errors=False)
+    (result,) = answer.topics if hasattr(answer, "topics") else answer["topics"]
+    code, message = (
+        (result["error_code"], result["error_message"])
+        if isinstance(result, dict)
+        else (result.error_code, result.error_message)
+    )
+    error = errors.for_code(code)
+    if error is errors.TopicAlreadyExistsError:  # somebody else was faster
+        return Found(topic.name, False, partitions(admin, topic.name, settings) or topic.partitions, topic.partitions)
+    if error is not errors.NoError:
+        raise explain(error(message or error.__name__), settings, f"creating topic {topic.name!r}")
+    return Found(topic.name, created=True, partitions=topic.partitions, wanted=topic.partitions)
+
+
+def partitions(admin: Any, topic: str, settings: KafkaSettings) -> int | None:
+    """Return a topic's number of partitions; None where there is no such topic.
+
+    Raises
+    ------
+    BrokerProblem
+        The user may not see it.
+    """
+    try:
+        (found,) = admin.describe_topics([topic])
+    except errors.KafkaError as e:
+        raise explain(e, settings, f"looking up topic {topic!r}") from None
+    error = errors.for_code(found["error_code"])
+    if error is errors.UnknownTopicOrPartitionError:
+        return None
+    if error not in {errors.NoError, errors.LeaderNotAvailableError}:
+        raise explain(error(), settings, f"looking up topic {topic!r}")
+    return len(found["partitions"])
+
+
+def require_topic(settings: KafkaSettings, clock: Clock, topic: str) -> int:
+    """Return the number of partitions of a topic that must be there.
+
+    Raises
+    ------
+    BrokerProblem
+        The broker can't be reached or refuses, or there is no such topic.
+    """
+    admin = open_admin(settings, clock)
+    try:
+        found = partitions(admin, topic, settings)
+    finally:
+        admin.close()
+    if not found:
+        raise BrokerProblem(
+            f"Kafka at {settings.bootstrap_servers} has no topic {topic!r}; run `streamdrift topics create`, or correct "
+            "its name (STREAMDRIFT_TOPICS__…)"
+        )
+    return found
