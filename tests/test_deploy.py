@@ -1,0 +1,289 @@
+"""What is shipped to run it: the compose stack, the image, the rules and the dashboard, held to the code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import Counter, Gauge, Histogram
+
+from streamdrift.settings import load
+from streamdrift.telemetry import Health, Metrics, serve
+
+ROOT = Path(__file__).resolve().parents[1]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RULES: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "rules.yml").read_text(encoding="utf-8"))["groups"][0][
+    "rules"
+]
+DASHBOARD: dict[str, Any] = json.loads(
+    (ROOT / "deploy/grafana/dashboards/streamdrift.json").read_text(encoding="utf-8")
+)
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "streamdrift:local"}
+EXAMPLES = {
+    "stage": ("assemble", "detect", "escalate"),
+    "kind": ("drift", "anomaly"),
+    "status": ("firing", "resolved"),
+    "outcome": ("delivered", "dead"),
+}
+"""Label values that the queries ask for; any other label has one made up."""
+
+
+class RealClock:
+    """The clock as it is."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+
+def tool(name: str) -> str:
+    """Return where a program is; on a developer's machine a test may do without it, in CI not."""
+    found = shutil.which(name)
+    if found is None:
+        reason = f"no {name} here; Debian has it in the package prometheus"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def run(*command: str, cwd: Path = ROOT) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+
+
+def panels() -> list[tuple[str, str]]:
+    """Title and query of everything that the dashboard draws."""
+    return [(panel["title"], target["expr"]) for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+
+
+def metric_names() -> set[str]:
+    """Every name that a scrape of us can have."""
+    names = set()
+    for family in Metrics().registry.collect():
+        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "info": ["_info"]}
+        names |= {family.name + ending for ending in endings.get(family.type, [""])}
+    return names
+
+
+def instruments() -> Iterator[Counter | Gauge | Histogram]:
+    for value in vars(Metrics()).values():
+        if isinstance(value, (Counter, Gauge, Histogram)):
+            yield value
+
+
+def labels_of(name: str) -> set[str]:
+    """Return the labels of a metric, with those that a scrape adds."""
+    own = {"version", "engine", "config_hash"} if name == "streamdrift_build_info" else set()
+    for instrument in instruments():
+        base = instrument._name
+        if name in {base, f"{base}_total", f"{base}_bucket"}:
+            own = set(instrument._labelnames)
+    return own | {"job", "instance"}
+
+
+@pytest.mark.parametrize(("where", "query"), [*panels(), *((rule["alert"], rule["expr"]) for rule in RULES)])
+def test_every_query_names_metrics_that_exist(where: str, query: str) -> None:
+    named = set(re.findall(r"\b(?:streamdrift|process)_\w+", query))
+    assert named or "up{" in query, where
+    assert named <= metric_names(), where
+
+
+def test_the_rules_pass_promtool() -> None:
+    promtool = tool("promtool")
+    run(promtool, "check", "config", "prometheus.yml", cwd=PROMETHEUS)
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", "rules.yml", cwd=PROMETHEUS)
+    run(promtool, "test", "rules", "rules.test.yml", cwd=PROMETHEUS)
+
+
+def test_each_rule_says_what_to_do_and_is_tested() -> None:
+    operations = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    tests = (PROMETHEUS / "rules.test.yml").read_text(encoding="utf-8")
+    for rule in RULES:
+        name = rule["alert"]
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{name.lower()}"
+        assert re.search(rf"^### {name}$", operations, re.MULTILINE), f"no run-book for {name}"
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert name in tests
+
+
+def test_the_rules_are_tested_on_series_as_we_have_them() -> None:
+    tests = yaml.safe_load((PROMETHEUS / "rules.test.yml").read_text(encoding="utf-8"))["tests"]
+    for series in (series["series"] for test in tests for series in test["input_series"]):
+        name, _, labels = series.partition("{")
+        assert name in metric_names() | {"up"}
+        assert set(re.findall(r"(\w+)=", labels)) <= labels_of(name), series
+
+
+def test_the_dashboard_s_panels_are_whole() -> None:
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] != "row":
+            assert panel["description"]
+            assert panel["datasource"]["uid"] == "prometheus"
+    datasource = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text("utf-8"))
+    assert datasource["datasources"][0]["uid"] == "prometheus"
+
+
+def fill(metrics: Metrics) -> None:
+    """Count something in every metric, under every label that a query may ask for."""
+    for instrument in vars(metrics).values():
+        if isinstance(instrument, (Counter, Gauge, Histogram)):
+            names = instrument._labelnames
+            for value in EXAMPLES.get(names[-1] if names else "", ("x",)):
+                child = instrument.labels(*("x" for _ in names[:-1]), value) if names else instrument
+                child.observe(0.01) if isinstance(child, Histogram) else child.inc()
+    metrics.alerts.labels("drift", "firing").inc()
+
+
+@contextmanager
+def prometheus(folder: Path, target: int) -> Iterator[str]:
+    """Run a Prometheus that scrapes a local port each second; give the address of its query API."""
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [{"job_name": "streamdrift", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [
+        tool("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield f"http://127.0.0.1:{port}/api/v1/query"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def ask(api: str, query: str) -> list[Any]:
+    with urllib.request.urlopen(f"{api}?{urllib.parse.urlencode({'query': query})}", timeout=10) as answer:
+        found: list[Any] = json.load(answer)["data"]["result"]
+    return found
+
+
+def test_prometheus_scrapes_us_and_every_panel_shows_something(tmp_path: Path) -> None:
+    tool("prometheus")
+    metrics = Metrics()
+    metrics.info.info({"version": "1", "engine": "reference", "config_hash": "x"})
+    server = serve("127.0.0.1", 0, metrics, Health(RealClock()))
+    try:
+        with prometheus(tmp_path, server.port) as api:
+            deadline, empty = time.monotonic() + 60, panels()
+            while empty and time.monotonic() < deadline:
+                fill(metrics)
+                time.sleep(0.5)
+                try:
+                    empty = [
+                        (title, query)
+                        for title, query in empty
+                        if not ask(api, query.replace("$__rate_interval", "1m"))
+                    ]
+                except (ConnectionError, urllib.error.URLError) as e:
+                    assert not isinstance(e, urllib.error.HTTPError), e.read()  # it came up and refused the query
+            assert not empty, (tmp_path / "log").read_text()
+            for rule in RULES:
+                ask(api, rule["expr"])
+    finally:
+        server.stop()
+
+
+def test_the_compose_file_is_valid() -> None:
+    run(
+        sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_each_service_is_confined(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert ":" in service["image"]
+    assert not service["image"].endswith(":latest")
+    assert not service.get("privileged")
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+    if name != "kafka":  # its image writes its configuration at start, as a user of its own
+        assert service["read_only"] is True
+        assert int(service["user"].split(":")[0]) > 0
+    for volume in service.get("volumes", ()):
+        source = volume.split(":")[0]
+        assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+    for other in service.get("depends_on", ()):
+        assert other in COMPOSE["services"]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_are_given_settings_that_hold(name: str) -> None:
+    given = OURS[name].get("environment", {})
+    settings = load(given, root=ROOT).settings  # an unknown STREAMDRIFT_ name is an error
+    if name in {"topics", "detect", "escalate", "traffic"}:
+        assert (
+            f":{settings.kafka.bootstrap_servers.split(':')[1]},"
+            in (COMPOSE["services"]["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"])
+        )
+    if "healthcheck" in OURS[name]:
+        program = OURS[name]["healthcheck"]["test"][-1]
+        compile(program, name, "exec")
+        assert f":{settings.telemetry.port}/livez" in program
+
+
+def test_prometheus_scrapes_the_services_that_compose_runs() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    targets = [target for static in job["static_configs"] for target in static["targets"]]
+    assert targets == [f"{name}:9464" for name in ("detect", "escalate")]
+    assert set(config["rule_files"]) <= {path.name for path in PROMETHEUS.iterdir()}
+
+
+def copied() -> list[str]:
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copies = [line.split()[1:-1] for line in lines if line.startswith("COPY") and "--from" not in line]
+    return [source for sources in copies for source in sources]
+
+
+def test_the_image_is_built_from_what_is_there() -> None:
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_through = [pattern[1:] for pattern in ignored if pattern.startswith("!")]
+    for source in copied():
+        assert (ROOT / source).exists(), source
+        assert any(fnmatch(source, pattern) for pattern in let_through), f".dockerignore keeps {source} out"
+
+
+def test_the_image_runs_without_root_and_without_build_tools() -> None:
+    runtime = (ROOT / "Dockerfile").read_text(encoding="utf-8").split("FROM ")[-1]
+    user = re.search(r"^USER (\d+):(\d+)$", runtime, re.MULTILINE)
+    assert user
+    assert OURS["detect"]["user"] == f"{user[1]}:{user[2]}"
+    assert not re.search(r"apt-get|gcc|pip install", runtime)
+    assert 'ENTRYPOINT ["streamdrift"]' in runtime
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="no hadolint here")
+def test_the_dockerfile_passes_hadolint() -> None:
+    run(str(shutil.which("hadolint")), "Dockerfile")
