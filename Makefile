@@ -6,6 +6,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
+TYPED  := streamdrift tests benchmarks deploy tools
+
+EVALUATE ?=
+ARGS     ?=
+LOCK    := .venv-lock
+COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench accuracy format lint lock clean
@@ -30,3 +37,52 @@ $(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(RUN)
+
+demo: $(RUN) ## three incidents on recorded flights, from events to pages, with a report
+	@$(BIN)/streamdrift demo
+
+test: $(DEV) ## all tests and the examples in the documentation; a real Kafka where Java and Maven are found
+	$(BIN)/python -m pytest -n auto --dist loadgroup --doctest-modules tests streamdrift
+
+check: $(DEV) static test docs quick ## all that CI runs
+
+.PHONY: static docs quick
+static: $(DEV)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports
+
+docs: $(DEV)
+	$(BIN)/python -m streamdrift.settings_docs --check
+
+quick: $(DEV)
+	$(BIN)/python benchmarks/replay.py --quick
+
+bench: $(DEV) ## events per second, against a plain loop over river, in the same run
+	$(BIN)/python benchmarks/replay.py
+
+accuracy: $(DEV) ## recall, precision and delay by an evaluation script: make accuracy EVALUATE=path [ARGS=…]
+	@test -f "$(EVALUATE)" || { \
+	  echo "make accuracy needs a script that scores \`streamdrift replay\` on cases whose truth is known:" >&2; \
+	  echo "  make accuracy EVALUATE=path/to/evaluate.py" >&2; exit 2; }
+	$(BIN)/python "$(EVALUATE)" --streamdrift "$(abspath $(BIN))/streamdrift" $(ARGS)
+
+format: $(DEV) ## put the code in form
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lint: static ## the static checks alone: form, rules, types, layers
+
+lock: $(LOCK)/bin/uv ## write requirements/ anew, from pyproject.toml
+	$(COMPILE) --all-extras --group dev -o requirements/dev.txt
+	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt
+
+$(LOCK)/bin/uv:
+	@$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
+
+clean: ## remove all that these targets made
+	rm -rf $(VENV) $(LOCK) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist \
+	  streamdrift.egg-info streamdrift-demo
+	find streamdrift tests benchmarks tools deploy -name __pycache__ -prune -exec rm -rf {} +
