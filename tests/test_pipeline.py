@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamdrift.alerts import Alert
+from streamdrift.errors import Retriable
+from streamdrift.pipeline import Assemble, Detect, Direct, Stage, Worker
+from streamdrift.settings import Settings
+from streamdrift.telemetry import Metrics
+from streamdrift.transports.memory import MemoryBroker, MemorySink, MemorySource
+from tests.detect.test_bank import SMALL, records, traffic
+
+EVENTS = records(traffic())
+TOPICS = SMALL.topics
+
+
+class FakeClock:
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+def broker_with_events(partitions: int = 1) -> MemoryBroker:
+    broker = MemoryBroker(partitions)
+    for record in EVENTS:
+        broker.append(TOPICS.events, record.value, timestamp_ms=record.timestamp_ms)
+    return broker
+
+
+def worker(stage: Stage, broker: MemoryBroker, clock: FakeClock, tree: Settings = SMALL) -> Worker:
+    topic = TOPICS.blocks if stage.name == "detect" and isinstance(stage, Detect) else TOPICS.events
+    source = MemorySource(broker, topic, stage.name, restore_events_max=0 if isinstance(stage, Assemble) else 10**6)
+    return Worker(stage, source, MemorySink(broker), tree, clock, Metrics())
+
+
+def drain(w: Worker) -> None:
+    while w.step(0.0):
+        pass
+    w.commit()
+
+
+def published(broker: MemoryBroker) -> list[Alert]:
+    return [Alert.from_cloudevent(record.value or b"") for record in broker.records(TOPICS.alerts)]
+
+
+def run_direct(tree: Settings = SMALL) -> MemoryBroker:
+    broker = broker_with_events()
+    drain(worker(Direct(tree, "config", Metrics()), broker, FakeClock()))
+    return broker
+
+
+EXPECTED = [a.alert_id for a in published(run_direct())]
+
+
+def test_two_stages_by_the_exchange_say_what_one_in_memory_says() -> None:
+    broker, clock = broker_with_events(), FakeClock()
+    assemble, detect = Assemble(SMALL, Metrics()), Detect(SMALL, "config", Metrics())
+    drain(worker(assemble, broker, clock))
+    drain(worker(detect, broker, clock))
+    assert EXPECTED
+    assert sorted(a.alert_id for a in published(broker)) == sorted(EXPECTED)
+    assert {record.key for record in broker.records(TOPICS.alerts)} == {b"m"}
+
+
+def test_series_stay_on_one_partition_of_the_exchange() -> None:
+    broker, clock = MemoryBroker(partitions=4), FakeClock()
+    for record in EVENTS:
+        broker.append(TOPICS.events, record.value, key=b"one partition, so one order", timestamp_ms=record.timestamp_ms)
+    drain(worker(Assemble(SMALL, Metrics()), broker, clock))
+    drain(worker(Detect(SMALL, "config", Metrics()), broker, clock))
+    assert sorted(a.alert_id for a in published(broker)) == sorted(EXPECTED)
+
+
+small_polls = Settings.model_validate(
+    SMALL.model_dump() | {"kafka": {"poll_records_max": 100, "commit_interval_s": 0.001}}
+)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 14), min_size=1, max_size=3))
+def test_a_crash_anywhere_loses_nothing_and_what_it_repeats_has_the_same_id(steps: Sequence[int]) -> None:
+    broker, clock = broker_with_events(), FakeClock()
+    for n in steps:
+        crashing = worker(Direct(small_polls, "config", Metrics()), broker, clock, small_polls)
+        for _ in range(n):
+            crashing.step(0.0)
+            clock.sleep(0.0005)  # so that only every second step commits: alerts are out whose offsets are not
+    drain(worker(Direct(small_polls, "config", Metrics()), broker, clock, small_polls))
+    ids = [a.alert_id for a in published(broker)]
+    assert list(dict.fromkeys(ids)) == EXPECTED
+    assert {a.to_cloudevent() for a in published(broker)} == {a.to_cloudevent() for a in published(run_direct())}
+
+
+def test_offsets_are_committed_only_after_the_alerts_are_acknowledged() -> None:
+    broker, clock = broker_with_events(), FakeClock()
+    failing = worker(Direct(SMALL, "config", Metrics()), broker, clock)
+    broker.scripted.flushes.append(Retriable("the broker went away"))
+    while failing.step(0.0):
+        pass
+    with pytest.raises(Retriable):
+        failing.commit()
+    drain(worker(Direct(SMALL, "config", Metrics()), broker, clock))
+    assert list(dict.fromkeys(a.alert_id for a in published(broker))) == EXPECTED
+
+
+def test_dead_letters_keep_the_bytes_and_say_why_and_where_from() -> None:
+    broker, clock = MemoryBroker(), FakeClock()
+    for value in (b"nonsense", json.dumps({"model": "m", "features": {"x": 1}}).encode(), b"\xff\x00"):
+        broker.append(TOPICS.events, value, key=b"k")
+    drain(worker(Direct(SMALL, "config", Metrics()), broker, clock))
+    letters = broker.records(TOPICS.rejected)
+    assert [(r.value, r.key, dict(r.headers)["source"], dict(r.headers)["reason"]) for r in letters] == [
+        (b"nonsense", b"k", b"inference-events/0/0", b"not_json"),
+        (b"\xff\x00", b"k", b"inference-events/0/2", b"not_json"),
+    ]
+    assert dict(letters[0].headers)["stage"] == b"assemble"
+    drain(worker(Direct(SMALL, "config", Metrics()), broker, clock))
+    assert len(broker.records(TOPICS.rejected)) == 2
+
+
+def test_a_damaged_block_is_a_dead_letter_too() -> None:
+    broker, clock = MemoryBroker(), FakeClock()
+    broker.append(TOPICS.blocks, b"SDB1 but damaged", key=b"k")
+    drain(worker(Detect(SMALL, "config", Metrics()), broker, clock))
+    assert dict(broker.records(TOPICS.rejected)[0].headers)["reason"] == b"damaged_block"
+
+
+def test_metrics_count_what_went_through() -> None:
+    broker, clock, metrics = broker_with_events(), FakeClock(), Metrics()
+    broker.append(TOPICS.events, b"nonsense")
+    stage = Direct(SMALL, "config", metrics)
+    source = MemorySource(broker, TOPICS.events, "detect")
+    drain(Worker(stage, source, MemorySink(broker), SMALL, clock, metrics))
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"streamdrift_{name}", labels)
+
+    assert value("events_total", stage="detect") == len(EVENTS)
+    assert value("rejected_total", reason="not_json") == 1
+    assert value("series") == stage.bank.series
+    assert value("lag_records", topic="inference-events", partition="0") == 0
+    assert value("commits_total", stage="detect") == 1
+    assert value("alerts_total", kind="drift", status="firing")
+    assert value("stage_seconds_count", stage="detect")
+
+
+def test_silence_is_judged_by_the_clock_only_when_nothing_waits() -> None:
+    broker = MemoryBroker()
+    for i in range(400):
+        event = {"model": "m", "occurred_at": 1_700_000_000_000 + i * 1_000, "features": {"x": 1}}
+        broker.append(TOPICS.events, json.dumps(event).encode())
+    clock = FakeClock(1_700_000_000 + 100_000)
+    allowed = [False]
+    source = MemorySource(broker, TOPICS.events, "detect")
+    w = Worker(
+        Direct(SMALL, "config", Metrics()), source, MemorySink(broker), SMALL, clock, Metrics(), lambda: allowed[0]
+    )
+    drain(w)
+    w.step(0.0)
+    assert published(broker) == []
+    allowed[0] = True
+    drain(w)
+    assert [(a.reason, a.status) for a in published(broker)] == [("silence", "firing")]
