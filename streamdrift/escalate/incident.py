@@ -1,0 +1,118 @@
+"""What a person is paged about: alerts of one model with one cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from streamdrift.alerts import Alert, Severity
+
+RANK: dict[str, int] = {"info": 0, "warning": 1, "critical": 2}
+BAND = 4
+"""So many times as many features, or as much traffic, are worth another page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far an incident goes: what is compared to tell whether it grew enough for another page.
+
+    Attributes
+    ----------
+    severity
+        0 info, 1 warning, 2 critical.
+    traffic_share
+        Of the model's traffic, in the segment that explains it.
+    """
+
+    severity: int
+    all_traffic: bool
+    features: int
+    traffic_share: float
+
+    def beyond(self, other: Reach) -> str | None:
+        """Name what is by a band larger than the other's; None where nothing is."""
+        if self.severity > other.severity:
+            return "severity"
+        if self.all_traffic and not other.all_traffic:
+            return "all_traffic"
+        if self.features >= BAND * other.features:
+            return "features"
+        return "traffic_share" if self.traffic_share >= BAND * other.traffic_share > 0 else None
+
+    def joined(self, other: Reach) -> Reach:
+        """The larger of both, measure by measure."""
+        return Reach(
+            max(self.severity, other.severity),
+            self.all_traffic or other.all_traffic,
+            max(self.features, other.features),
+            max(self.traffic_share, other.traffic_share),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Alerts of one model with one cause. Times are event times, in milliseconds since the epoch.
+
+    Attributes
+    ----------
+    incident_id
+        From the model and the first alert: the same alerts give the same id.
+    severity
+        Highest of its alerts.
+    opened_at, updated_at
+        ``detected_at`` of the first and of the latest alert.
+    onset_at
+        Earliest onset of the alerts that may page (of all, where none may).
+    alerts
+        The firing alerts it was told of, the latest per series and reason; those of resolved series stay, too.
+    resolved
+        Ids of series whose alerts are all resolved.
+    beyond
+        Ids of firing series for which ``alerts`` had no room. They keep the incident open.
+    paged
+        What was paged so far; None where nobody was.
+    pages
+        Number of pages, each with a dedup key of its own.
+    """
+
+    incident_id: str
+    model: str
+    status: Literal["open", "resolved"]
+    severity: Severity
+    opened_at: int
+    updated_at: int
+    onset_at: int
+    alerts: tuple[Alert, ...]
+    resolved: frozenset[str]
+    beyond: frozenset[str] = frozenset()
+    paged: Reach | None = None
+    pages: int = 0
+
+    @property
+    def firing(self) -> tuple[Alert, ...]:
+        """Alerts of series that are not resolved."""
+        return tuple(alert for alert in self.alerts if alert.series_id not in self.resolved)
+
+    def fires(self, series_id: str) -> bool:
+        """Whether an alert of this series is open in it."""
+        if series_id in self.resolved:
+            return False
+        return series_id in self.beyond or any(alert.series_id == series_id for alert in self.alerts)
+
+    @property
+    def dedup_keys(self) -> tuple[str, ...]:
+        """Dedup keys of its pages, oldest first."""
+        return tuple(dedup_key(self.incident_id, number) for number in range(1, self.pages + 1))
+
+
+def dedup_key(incident_id: str, number: int) -> str:
+    """Dedup key of an incident's n-th page.
+
+    A page about growth has a key of its own. With the key of the first, PagerDuty would add a line to an alert that
+    somebody may have acknowledged hours ago, and call nobody: growth would go unnoticed, as it does with Alertmanager.
+    Growth is measured in bands, so there are few such pages; all keys are resolved together.
+
+    >>> dedup_key("c0ffee", 1), dedup_key("c0ffee", 2)
+    ('c0ffee', 'c0ffee.2')
+    """
+    return incident_id if number == 1 else f"{incident_id}.{number}"

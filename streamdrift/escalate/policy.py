@@ -1,0 +1,259 @@
+"""Which incident an alert belongs to, and whether somebody is to be told. Pure: the same alerts give the same pages.
+
+An alert goes to the open incident of its model
+
+1. in which its series fires; else
+2. in which its feature fires for the same reason, wherever: one cause, seen in one more segment; else
+3. whose last alert, or one of whose change points, lies within ``incident_window_s`` of its own.
+
+Else it opens a new one. Joining alone pages nobody. Growth does: a higher severity, from a segment to all traffic, four
+times as many features or as much traffic (``incident.Reach``); each such page has a dedup key of its own
+(``incident.dedup_key`` says why). Every decision names its reason, which is the log's field.
+
+Examples
+--------
+>>> from streamdrift.settings import EscalateSettings
+>>> settings = EscalateSettings()
+>>> open_incidents: list[Incident] = []
+>>> def take(alert: Alert, now_ms: int) -> Decision:
+...     return apply(choose(open_incidents, alert, settings), alert, settings, now_ms)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from streamdrift.alerts import Alert, Severity, digest
+from streamdrift.escalate.incident import RANK, Incident, Reach, dedup_key
+from streamdrift.escalate.triage import BlastRadius, blast_radius, headline
+from streamdrift.settings import EscalateSettings
+
+__all__ = ["BlastRadius", "Decision", "Incident", "Reach", "apply", "blast_radius", "choose", "dedup_key", "headline"]
+
+ALERTS_PER_INCIDENT_MAX = 200
+"""Alerts kept with what they tell; of further series only the id is kept."""
+SERIES_PER_INCIDENT_MAX = 20_000
+"""Series held by one incident; alerts of further ones are recorded only. As many as ``series_max`` allows by default."""
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an alert does to an incident.
+
+    Attributes
+    ----------
+    action
+        ``open``, ``grow`` (the incident is paged again, or for the first time), ``join``, ``resolve``, ``ignore``.
+    reason
+        Why, as a short fixed name.
+    incident
+        As it stands now; None only with ``ignore``, where no incident is concerned.
+    page
+        What receivers are to be told, if anything.
+    """
+
+    action: Literal["open", "grow", "join", "resolve", "ignore"]
+    reason: str
+    incident: Incident | None
+    page: Literal["trigger", "resolve"] | None = None
+
+
+def choose(open_incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
+    """Return the open incident of the alert's model that it belongs to; of several equal ones, the latest."""
+    latest_first = sorted(open_incidents, key=lambda i: (i.updated_at, i.incident_id), reverse=True)
+    for rule in _RULES if alert.status == "firing" else _RULES[:1]:
+        for incident in latest_first:
+            if rule(incident, alert, settings):
+                return incident
+    return None
+
+
+def apply(
+    open_incident: Incident | None, alert: Alert, settings: EscalateSettings, now_ms: int | None = None
+) -> Decision:
+    """Decide what the alert does to this incident.
+
+    Parameters
+    ----------
+    open_incident
+        What ``choose`` returned; an incident that the alert doesn't belong to is left alone.
+    now_ms
+        The clock, for the age guard; None for recorded data, where no alert is too old.
+    """
+    mine = open_incident if open_incident is not None and choose([open_incident], alert, settings) else None
+    if mine is not None and any(held.alert_id == alert.alert_id for held in mine.alerts):
+        return Decision("ignore", "duplicate", mine)
+    if alert.status == "resolved":
+        return _resolved(mine, alert, settings)
+    if mine is None:
+        return _opened(alert, settings, now_ms)
+    return _joined(mine, alert, settings, now_ms)
+
+
+# Where it belongs ----------------------------------------------------------------------------------------------------
+
+
+def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    return incident.fires(alert.series_id)
+
+
+def _same_signal(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    return any(held.feature == alert.feature and held.reason == alert.reason for held in incident.firing)
+
+
+def _same_time(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
+    window_ms = settings.incident_window_s * 1000
+    return abs(alert.detected_at - incident.updated_at) <= window_ms or any(
+        abs(alert.onset_at - held.onset_at) <= window_ms for held in incident.firing
+    )
+
+
+_RULES = (_same_series, _same_signal, _same_time)
+
+
+# Firing --------------------------------------------------------------------------------------------------------------
+
+
+def _opened(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Decision:
+    incident = Incident(
+        incident_id=digest(alert.model_name, alert.alert_id),
+        model=alert.model_name,
+        status="open",
+        severity=alert.severity,
+        opened_at=alert.detected_at,
+        updated_at=alert.detected_at,
+        onset_at=alert.onset_at,
+        alerts=(alert,),
+        resolved=frozenset(),
+    )
+    muted = _muted(alert, settings, now_ms)
+    return Decision("open", muted, incident) if muted else _paged("open", "new_incident", incident, settings)
+
+
+def _joined(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Decision:
+    if any(held.detected_at > alert.detected_at for held in incident.firing if _signal(held) == _signal(alert)):
+        return Decision("ignore", "stale", incident)
+    held = _with(incident, alert, settings)
+    if held is None:
+        return Decision("ignore", "incident_full", incident)
+    muted = _muted(alert, settings, now_ms)
+    if muted:
+        return Decision("join", muted, held)
+    if held.paged is None:
+        return _paged("grow", "first_page", held, settings)
+    grown = _reach(held, settings).beyond(held.paged)
+    return _paged("grow", grown, held, settings) if grown else Decision("join", "no_growth", held)
+
+
+def _muted(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> str | None:
+    """Why this alert pages nobody, if so."""
+    if now_ms is not None and now_ms - alert.detected_at > settings.event_age_max_s * 1000:
+        return "too_old"
+    return None if _may_page(alert, settings) else "below_severity"
+
+
+def _may_page(alert: Alert, settings: EscalateSettings) -> bool:
+    return RANK[alert.severity] >= RANK[settings.severity_min]
+
+
+def _paged(action: Literal["open", "grow"], reason: str, incident: Incident, settings: EscalateSettings) -> Decision:
+    reach = _reach(incident, settings)
+    paged = reach if incident.paged is None else reach.joined(incident.paged)
+    return Decision(action, reason, replace(incident, paged=paged, pages=incident.pages + 1), "trigger")
+
+
+def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
+    """How far the alerts go that may page."""
+    alerts = tuple(alert for alert in incident.firing if _may_page(alert, settings))
+    radius = blast_radius(replace(incident, alerts=alerts))
+    return Reach(
+        max(RANK[alert.severity] for alert in alerts), radius.all_traffic, len(radius.features), radius.traffic_share
+    )
+
+
+def _with(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incident | None:
+    """The incident with one more firing alert; None where there is no room for its series."""
+    again = alert.series_id in incident.resolved
+    alerts = [
+        held
+        for held in incident.alerts
+        if _signal(held) != _signal(alert) and not (again and held.series_id == alert.series_id)
+    ]
+    resolved = incident.resolved - {alert.series_id}
+    beyond = incident.beyond - {alert.series_id}
+    alerts.append(alert)
+    if len(alerts) > ALERTS_PER_INCIDENT_MAX:
+        put_out = min(alerts, key=lambda held: (held.series_id not in resolved, RANK[held.severity], -held.onset_at))
+        alerts.remove(put_out)
+        if put_out.series_id in resolved:
+            resolved -= {put_out.series_id}
+        elif _may_page(put_out, settings):
+            beyond |= {put_out.series_id}
+    if len(beyond) + len(alerts) > SERIES_PER_INCIDENT_MAX:
+        return None
+    return _summed(replace(incident, alerts=tuple(alerts), resolved=resolved, beyond=beyond), alert, settings)
+
+
+def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incident:
+    """Severity and times over what it holds now."""
+    told = [held for held in incident.alerts if _may_page(held, settings)] or incident.alerts
+    return replace(
+        incident,
+        severity=SEVERITIES[max(RANK[incident.severity], RANK[alert.severity])],
+        updated_at=max(incident.updated_at, alert.detected_at),
+        onset_at=min(held.onset_at for held in told),
+    )
+
+
+def _signal(alert: Alert) -> tuple[str, str]:
+    """A series can fire for several reasons at once: null, and shifted where it isn't."""
+    return alert.series_id, alert.reason
+
+
+# Resolved ------------------------------------------------------------------------------------------------------------
+
+
+def _resolved(incident: Incident | None, alert: Alert, settings: EscalateSettings) -> Decision:
+    if incident is None:
+        return Decision("ignore", "unknown_series", None)
+    mine = [held for held in incident.alerts if held.series_id == alert.series_id]
+    closed = _closed(mine, alert)
+    if mine and closed is None:
+        return Decision("ignore", "superseded", incident)
+    left = _without(incident, alert, closed, last=len(mine) <= 1)
+    if _keeps_open(left, settings):
+        return Decision("join", "partly_resolved", left)
+    done = replace(left, status="resolved")
+    return Decision("resolve", "all_resolved", done, "resolve" if done.pages else None)
+
+
+def _closed(mine: Sequence[Alert], alert: Alert) -> Alert | None:
+    """The held alert that this one closes: by id; by reason, where it doesn't say. None where a later one took its place."""
+    if alert.resolves is not None:
+        return next((held for held in mine if held.alert_id == alert.resolves), None)
+    return next((held for held in mine if held.reason == alert.reason and held.detected_at <= alert.detected_at), None)
+
+
+def _without(incident: Incident, alert: Alert, closed: Alert | None, *, last: bool) -> Incident:
+    """The last alert of a series stays, for what it tells; its series is resolved."""
+    updated_at = max(incident.updated_at, alert.detected_at)
+    if not last:
+        rest = tuple(held for held in incident.alerts if held is not closed)
+        return replace(incident, alerts=rest, updated_at=updated_at)
+    resolved = incident.resolved | ({alert.series_id} if closed is not None else set())
+    return replace(incident, resolved=resolved, beyond=incident.beyond - {alert.series_id}, updated_at=updated_at)
+
+
+def _keeps_open(incident: Incident, settings: EscalateSettings) -> bool:
+    """Whether a page must stay open.
+
+    What may not open a page doesn't hold one open either; an incident of such alerts alone lasts as long as they do.
+    """
+    if incident.beyond:
+        return True
+    if any(_may_page(held, settings) for held in incident.alerts):
+        return any(_may_page(held, settings) for held in incident.firing)
+    return bool(incident.firing)

@@ -1,0 +1,116 @@
+"""Figures, times and names as a page tells them: short, in plain characters, on one line."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from streamdrift.alerts import Alert
+
+MINUS = "\u2212"
+_SHARES = (("null_rate", "null"), ("invalid_rate", "invalid"), ("unseen_rate", "in new categories"))
+
+
+def effect(alert: Alert) -> str:
+    """Then and now in the series' own units: ``0 % → 10.2 % null``, ``mean 151 → 113 (−0.46 sd)``."""
+    then, now = alert.reference, alert.current
+    if alert.role == "traffic":
+        return _traffic(alert)
+    if alert.kind == "anomaly" and alert.effect_unit == "share":
+        for key, name in _SHARES:
+            if _is_number(now.get(key)):
+                return f"{percent(then.get(key))} → {percent(now[key])} {name}"
+    if alert.effect_unit == "sd" and _is_number(now.get("mean")):
+        return f"mean {number(then.get('mean'))} → {number(now['mean'])} ({signed(alert.effect_size)} sd)"
+    if alert.effect_unit == "ratio" and _is_number(now.get("sd")):
+        return f"sd {number(then.get('sd'))} → {number(now['sd'])}"
+    return _bare(alert)
+
+
+def _traffic(alert: Alert) -> str:
+    then, now = alert.reference, alert.current
+    if _is_number(now.get("gap_s")):
+        return f"{number(now['gap_s'])} s without an event, at most {number(then.get('longest_gap_s'))} s before"
+    if _is_number(now.get("share")):
+        return f"{percent(then.get('share'))} → {percent(now['share'])} of traffic"
+    if _is_number(now.get("rate")):
+        return f"{number(then.get('rate'))} → {number(now['rate'])} events/s"
+    return _bare(alert)
+
+
+def _bare(alert: Alert) -> str:
+    match alert.effect_unit:
+        case "share":
+            return f"{percent(abs(alert.effect_size))} of events differ"
+        case "ks":
+            return f"KS distance {number(alert.effect_size)}"
+        case "ratio":
+            return f"× {number(alert.effect_size)}"
+        case unit:
+            return f"{signed(alert.effect_size)} {named(unit, 12)}"
+
+
+def number(value: Any) -> str:
+    """Three significant digits; ``?`` where there is none.
+
+    >>> number(151.2), number(1234.5), number(0.0123), number(-3), number(None)
+    ('151', '1,234', '0.0123', '−3', '?')
+    """
+    if not _is_number(value):
+        return "?"
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 1e-4:
+        written = f"{size:.2e}"
+    elif size >= 1000 or float(value).is_integer():
+        written = f"{size:,.0f}"
+    else:
+        written = f"{size:.3g}"
+    return (MINUS if value < 0 else "") + written
+
+
+def signed(value: float) -> str:
+    """A number with its sign always there.
+
+    >>> signed(0.46), signed(-0.46)
+    ('+0.46', '−0.46')
+    """
+    return ("+" if value > 0 else "") + number(value)
+
+
+def percent(value: Any) -> str:
+    """A share as a percentage, to a tenth below 20 %.
+
+    >>> percent(0.001), percent(0.102), percent(0.364), percent(0.0), percent(0.00012)
+    ('0.1 %', '10.2 %', '36 %', '0 %', '0.012 %')
+    """
+    if not _is_number(value):
+        return "?"
+    hundredths = 100 * value
+    if hundredths == 0 or abs(hundredths) >= 19.95:
+        return f"{hundredths:.0f} %"
+    return f"{hundredths:.1f} %" if abs(hundredths) >= 0.1 else f"{hundredths:.2g} %"
+
+
+def moment(ms: int) -> str:
+    """A time in UTC to the minute; times that no calendar has are held at its ends.
+
+    >>> moment(1_366_186_500_000)
+    '2013-04-17 08:15'
+    """
+    held = min(max(ms, -62_135_596_800_000), 253_402_300_799_000)
+    return datetime.fromtimestamp(held / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def named(text: str, length_max: int) -> str:
+    r"""A name from the events, fit for one line: control characters are escaped, long ones cut.
+
+    >>> named("dep_delay", 40), named("a\nb", 40), named("abcdef", 4)
+    ('dep_delay', 'a\\nb', 'abc…')
+    """
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return plain if len(plain) <= length_max else plain[: length_max - 1] + "…"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
