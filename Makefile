@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
-TYPED  := streamdrift tests benchmarks deploy tools
+CODE   := streamdrift tests benchmarks deploy tools
 
 EVALUATE ?=
 ARGS     ?=
@@ -48,9 +48,9 @@ check: $(DEV) static test docs quick ## all that CI runs
 
 .PHONY: static docs quick
 static: $(DEV)
-	$(BIN)/ruff format --check
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy $(CODE)
 	$(BIN)/lint-imports
 
 docs: $(DEV)
@@ -69,7 +69,7 @@ accuracy: $(DEV) ## recall, precision and delay by an evaluation script: make ac
 	$(BIN)/python "$(EVALUATE)" --streamdrift "$(abspath $(BIN))/streamdrift" $(ARGS)
 
 format: $(DEV) ## put the code in form
-	$(BIN)/ruff format
+	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix
 
 lint: static ## the static checks alone: form, rules, types, layers
