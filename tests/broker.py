@@ -85,13 +85,15 @@ class Broker:
     cafile: Path
     other_cafile: Path
     """A certificate that vouches for somebody else."""
-    process: int = 0
-    container: str = ""
+    process: int
+    container: str
+    """Name of the container; empty where the process is our own."""
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stop the broker in its tracks: connections stay open, and nobody answers."""
         self._signal(signal.SIGSTOP, "pause")
+        time.sleep(0.3)  # its threads stop one after another
         try:
             yield
         finally:
@@ -156,16 +158,34 @@ def running(folder: Path) -> Iterator[Broker]:
     name = f"streamdrift-test-{secrets.token_hex(4)}"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            runtime.kafka("kafka.Kafka", str(properties), name=name), stdout=out, stderr=subprocess.STDOUT, cwd=folder
+            [*_leash(), *runtime.kafka("kafka.Kafka", str(properties), name=name)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
         )
     try:
         _wait(process, ports["plaintext"], log)
         address = {name: f"localhost:{port}" for name, port in ports.items()}
         address["plaintext"] = f"127.0.0.1:{ports['plaintext']}"
-        yield Broker(address["plaintext"], address["sasl"], address["ssl"], address["controller"], cafile, other_cafile)
+        yield Broker(
+            address["plaintext"],
+            address["sasl"],
+            address["ssl"],
+            address["controller"],
+            cafile,
+            other_cafile,
+            process.pid,
+            name if runtime.image else "",
+        )
     finally:
         process.send_signal(signal.SIGTERM if runtime.image else signal.SIGKILL)
         process.wait(30)
+
+
+def _leash() -> list[str]:
+    """Where the tests are killed, the broker goes with them."""
+    return ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 
 
 def _pick() -> bool:
