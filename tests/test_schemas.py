@@ -17,6 +17,8 @@ from jsonschema import Draft202012Validator
 from streamdrift.alerts import SCHEMA, Alert
 from streamdrift.demo.incidents import events
 from streamdrift.errors import Rejected
+from streamdrift.escalate import page, policy
+from streamdrift.escalate.receivers import webhook
 from streamdrift.events import change, inference, label
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings, TopicSettings
@@ -274,6 +276,33 @@ def test_the_alert_schema_refuses(change: Callable[[dict[str, Any]], None]) -> N
     assert validator("alert").is_valid(message)
     change(message)
     assert not validator("alert").is_valid(message)
+
+
+def test_pages_to_the_webhook_keep_to_the_schema() -> None:
+    check = validator("incident-webhook")
+    firing = alert()
+    more = alert(series_id="flight-delay//seats", segment={}, feature="seats", severity="critical", traffic_share=1.0)
+    closing = [alert(status="resolved", resolves=a.alert_id, series_id=a.series_id) for a in (firing, more)]
+    incident, pages = None, []
+    for a in (firing, more, *closing):
+        decision = policy.apply(incident, a, Settings().escalate)
+        incident = decision.incident
+        if incident is not None and decision.page is not None:
+            told = page.compose(incident, a.detected_at)
+            body = webhook.encode(page.read(told, "d-1", decision.page, incident.incident_id))
+            pages.append(orjson.loads(body))
+    assert [body["data"]["action"] for body in pages] == ["trigger", "trigger", "resolve"]
+    data = Draft202012Validator(schema("alert")["$defs"]["data"] | {"$defs": schema("alert")["$defs"]})
+    for body in pages:
+        check.validate(body)
+        for listed in body["data"]["alerts"]:
+            data.validate(listed)
+        for name in ("type", "timestamp", "data"):
+            assert not check.is_valid({key: value for key, value in body.items() if key != name})
+        for name in body["data"]:
+            assert not check.is_valid(body | {"data": {k: v for k, v in body["data"].items() if k != name}})
+        assert not check.is_valid(body | {"type": "io.streamdrift.incident.v2"})
+        assert not check.is_valid(body | {"data": body["data"] | {"action": "shout"}})
 
 
 def asyncapi() -> dict[str, Any]:
