@@ -12,6 +12,8 @@ import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import orjson
+
 from streamdrift.app import SystemClock
 from streamdrift.demo.receiver import BODY_BYTES_MAX, key, verify
 from streamdrift.errors import Rejected
@@ -35,7 +37,8 @@ class Page(BaseHTTPRequestHandler):
             log.warning("refused: %s", e.detail)
             self.send_response(401)
         else:
-            log.info("PAGE %s", body.decode("utf-8", "replace"))
+            page = orjson.loads(body)["data"]
+            log.info("PAGE %s: %s", page["action"], page["headline"])
             self.send_response(202)
         self.send_header("content-length", "0")
         self.end_headers()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -14,17 +16,21 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
+from pydantic import SecretStr
 
-from streamdrift.settings import load
+from streamdrift.escalate.receivers import Delivered, Page, Permanent, Webhook
+from streamdrift.ports import Record
+from streamdrift.settings import KafkaSettings, Settings, TopicSettings, WebhookSettings, load
 from streamdrift.telemetry import Health, Metrics, serve
+from streamdrift.transports.kafka import KafkaSource, create_topics
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -155,7 +161,7 @@ def fill(metrics: Metrics) -> None:
     metrics.alerts.labels("drift", "firing").inc()
 
 
-@contextmanager
+@contextlib.contextmanager
 def prometheus(folder: Path, target: int) -> Iterator[str]:
     """Run a Prometheus that scrapes a local port each second; give the address of its query API."""
     config = {
@@ -287,3 +293,61 @@ def test_the_image_runs_without_root_and_without_build_tools() -> None:
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="no hadolint here")
 def test_the_dockerfile_passes_hadolint() -> None:
     run(str(shutil.which("hadolint")), "Dockerfile")
+
+
+def script(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "deploy" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_stand_in_pager_takes_what_is_signed_and_nothing_else() -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    given = os.environ | {"PAGES_SECRET": "right", "PAGES_PORT": str(port)}
+    pager = subprocess.Popen(
+        [sys.executable, "deploy/pages.py"], cwd=ROOT, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    page = Page("d-1", "trigger", "k", 0, "flight-delay: null_rate", {}, ())
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        for secret, outcome in (("right", Delivered), ("wrong", Permanent)):
+            settings = WebhookSettings(url=f"http://127.0.0.1:{port}/", secret=SecretStr(secret))
+            assert isinstance(Webhook(settings).send(page, time.time()), outcome)
+    finally:
+        pager.terminate()
+    told = pager.communicate(timeout=10)[0].decode().splitlines()
+    assert told[0] == "PAGE trigger: flight-delay: null_rate"
+    assert told[1].startswith("refused: no signature fits")
+
+
+@pytest.mark.broker
+def test_the_traffic_is_the_demo_s(
+    kafka_settings: KafkaSettings, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traffic = script("traffic")
+    first = list(islice(traffic.events(), 50))
+    monkeypatch.setattr(traffic, "events", lambda: iter(first))
+    monkeypatch.setenv("STREAMDRIFT_KAFKA__BOOTSTRAP_SERVERS", kafka_settings.bootstrap_servers)
+    monkeypatch.setenv("STREAMDRIFT_TOPICS__EVENTS", f"{topic_prefix}events")
+    topics = TopicSettings(**{name: f"{topic_prefix}{name}" for name in TopicSettings.model_fields})
+    one = kafka_settings.model_copy(update={"partitions": 1})
+    create_topics(Settings(kafka=one, topics=topics), RealClock())
+    began = time.monotonic()
+    assert traffic.play(per_second=100.0) == len(first)
+    assert time.monotonic() - began >= 0.4
+    source = KafkaSource(one, topics.events, f"{topic_prefix}reader", clock=RealClock())
+    try:
+        found: list[Record] = []
+        while len(found) < len(first) and time.monotonic() < began + 60:
+            found += source.poll(100, 0.3)
+    finally:
+        source.close()
+    assert [record.value for record in found] == first
