@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(options: argparse.Namespace) -> int:
-    from streamdrift import app  # noqa: PLC0415 - usage errors need not load numpy
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - usage errors need not load numpy
 
     match options.command:
         case "replay":

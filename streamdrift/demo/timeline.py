@@ -28,10 +28,10 @@ class Timeline:
     Parameters
     ----------
     total_events
-        For the progress bar.
+        For the progress bar; None where it isn't known.
     """
 
-    def __init__(self, console: Console, total_events: int) -> None:
+    def __init__(self, console: Console, total_events: int | None) -> None:
         self._console = console
         self._progress: Progress | None = None
         if console.is_terminal and not console.is_dumb_terminal:

@@ -1,0 +1,266 @@
+"""The composition root: builds the parts, joins them, runs them, takes them down. The one place with the real clock.
+
+Signals: SIGTERM and SIGINT end a service as they should (stop polling, publish, commit, leave); a second one ends it at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from streamdrift import __version__, kernels
+from streamdrift.embedded.demo import demo as embedded_demo
+from streamdrift.embedded.replay import Replay
+from streamdrift.embedded.replay import replay as embedded_replay
+from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.receivers import build_receivers
+from streamdrift.escalate.worker import EscalationWorker
+from streamdrift.pipeline import Assemble, Detect, Direct, Worker
+from streamdrift.settings import Settings
+from streamdrift.settings.fields import secret_values
+from streamdrift.settings.identity import config_hash
+from streamdrift.settings.load import Loaded, load
+from streamdrift.settings.show import show, show_json
+from streamdrift.telemetry import Health, Metrics, configure_logging, serve
+from streamdrift.transports import kafka
+
+POLL_S = 0.3
+"""Longest wait of one poll: how soon a service notices that it should stop."""
+BACKOFF_S = (1.0, 30.0)
+"""First and longest wait before a stage is built anew after a passing fault."""
+
+
+class SystemClock:
+    """The real clock. ``sleep`` ends early when the process is told to stop."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or until the process is told to stop."""
+        self.stop.wait(seconds)
+
+
+def settings_of_process() -> Loaded:
+    """Read the environment of this process."""
+    return load(os.environ, root=Path.cwd())
+
+
+def config_show(*, as_json: bool) -> int:
+    """Print every setting with its origin."""
+    loaded = settings_of_process()
+    facts = {"config_hash": config_hash(loaded.settings), "engine": kernels.ENGINE, "version": __version__}
+    _print(show_json(loaded, facts) if as_json else show(loaded, facts))
+    return 0
+
+
+def config_check() -> int:
+    """Validate the settings alone."""
+    loaded = settings_of_process()
+    _print(f"the settings are valid (config_hash {config_hash(loaded.settings)})")
+    return 0
+
+
+def topics_create() -> int:
+    """Create the topics that are missing, and say what was found."""
+    for topic in kafka.create_topics(settings_of_process().settings, SystemClock()):
+        _print(str(topic))
+    return 0
+
+
+def replay(options: Replay) -> int:
+    """Detect on recorded events."""
+    return embedded_replay(options, _settings_of_run(), SystemClock())
+
+
+def demo(report: str) -> int:
+    """Play the recorded flights with their incidents, from events to pages."""
+    return embedded_demo(report, _settings_of_run(), SystemClock())
+
+
+def _settings_of_run() -> Settings:
+    """The settings of a command that ends by itself: it tells its results, and logs only what is wrong."""
+    settings = settings_of_process().settings
+    telemetry = settings.telemetry.model_copy(update={"log_level": "warning"})
+    configure_logging(telemetry, sys.stderr, secret_values(settings))
+    return settings
+
+
+def detect() -> int:
+    """Run the consumer service until it is told to stop."""
+    service = Service("detect")
+    settings, clock, metrics = service.settings, service.clock, service.metrics
+    digest = config_hash(settings)
+
+    def source(topic: str, group: str, restore: int) -> kafka.KafkaSource:
+        return kafka.KafkaSource(
+            settings.kafka, topic, f"{settings.kafka.group}-{group}", clock=clock, restore_events_max=restore
+        )
+
+    def build(stage: Any, topic: str, restore: int, idle: Callable[[], bool] = lambda: True) -> Worker:
+        sink = kafka.KafkaSink(settings.kafka, clock)
+        return Worker(stage, source(topic, stage.name, restore), sink, settings, clock, metrics, idle)
+
+    restore = settings.kafka.restore_events_max
+    if settings.exchange == "direct":
+        service.add("detect", lambda: build(Direct(settings, digest, metrics), settings.topics.events, restore))
+    else:
+        service.add("assemble", lambda: build(Assemble(settings, metrics), settings.topics.events, 0))
+        service.add(
+            "detect",
+            lambda: build(
+                Detect(settings, digest, metrics),
+                settings.topics.blocks,
+                restore,
+                lambda: service.caught_up("assemble"),
+            ),
+        )
+    return service.run()
+
+
+def escalate() -> int:
+    """Run the escalation worker until it is told to stop."""
+    service = Service("escalate")
+    settings, clock, metrics = service.settings, service.clock, service.metrics
+
+    def build() -> EscalationWorker:
+        source = kafka.KafkaSource(
+            settings.kafka,
+            settings.topics.alerts,
+            f"{settings.kafka.group}-escalate",
+            clock=clock,
+            restore_events_max=0,
+        )
+        ledger = Ledger(settings.escalate.ledger)
+        return EscalationWorker(source, ledger, build_receivers(settings, metrics), settings, clock, metrics)
+
+    service.add("escalate", build)
+    return service.run()
+
+
+@dataclass
+class Service:
+    """A process of worker loops, each in a thread of its own, with logs, metrics, probes and an orderly end."""
+
+    name: str
+    settings: Settings = field(init=False)
+
+    def __post_init__(self) -> None:
+        loaded = settings_of_process()
+        self.settings = loaded.settings
+        configure_logging(self.settings.telemetry, sys.stderr, secret_values(self.settings))
+        self.log = structlog.get_logger("streamdrift").bind(service=self.name)
+        self.clock = SystemClock()
+        self.metrics = Metrics()
+        self.health = Health(self.clock)
+        digest = config_hash(self.settings)
+        self.metrics.info.info({"version": __version__, "engine": kernels.ENGINE, "config_hash": digest})
+        self._builders: dict[str, Callable[[], Any]] = {}
+        self._workers: dict[str, Any] = {}
+        self._failure: Fatal | None = None
+        self._lock = threading.Lock()
+
+    def add(self, stage: str, build: Callable[[], Any]) -> None:
+        """Register a worker; ``build`` is called in its thread, and again after a passing fault."""
+        self._builders[stage] = build
+
+    def caught_up(self, stage: str) -> bool:
+        """Whether another stage of this process runs, and has nothing left to do."""
+        worker = self._workers.get(stage)
+        return worker is not None and worker.caught_up()
+
+    def run(self) -> int:
+        """Run until a signal comes or a stage can't go on."""
+        self._signals()
+        telemetry = self.settings.telemetry
+        server = serve(telemetry.host, telemetry.port, self.metrics, self.health)
+        self.log.info(
+            "starting",
+            version=__version__,
+            engine=kernels.ENGINE,
+            config_hash=config_hash(self.settings),
+            port=server.port,
+        )
+        threads = [threading.Thread(target=self._loop, args=(s, b), name=s) for s, b in self._builders.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)  # short, so that signals are seen
+        server.stop()
+        if self._failure is not None:
+            self.log.error("stopped", reason=str(self._failure))
+            raise self._failure
+        self.log.info("stopped", reason="told to")
+        return 0
+
+    def _signals(self) -> None:
+        def stop(number: int, _frame: FrameType | None) -> None:
+            if self.clock.stop.is_set():
+                os._exit(128 + number)
+            self.log.info("stopping", signal=signal.Signals(number).name)
+            self.health.set_ready(False, "shutting down")
+            self.clock.stop.set()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
+    def _loop(self, stage: str, build: Callable[[], Any]) -> None:
+        wait = BACKOFF_S[0]
+        while not self.clock.stop.is_set():
+            try:
+                self._work(stage, build)
+            except Retriable as e:
+                self.metrics.transport_errors.labels("kafka").inc()
+                self.log.warning("building anew after a passing fault", stage=stage, reason=str(e), wait_s=wait)
+                self.clock.sleep(wait)
+                wait = min(2 * wait, BACKOFF_S[1])
+            except Fatal as e:
+                self._fail(e)
+            except Exception as e:
+                self.log.exception("bug", stage=stage)
+                self._fail(Fatal(f"unexpected {type(e).__name__} in {stage}: {e}; the log has the traceback"))
+
+    def _fail(self, failure: Fatal) -> None:
+        with self._lock:
+            self._failure = self._failure or failure
+        self.health.set_ready(False, "failed")
+        self.clock.stop.set()
+
+    def _work(self, stage: str, build: Callable[[], Any]) -> None:
+        worker = build()
+        self._workers[stage] = worker
+        try:
+            if len(self._workers) == len(self._builders):
+                self.health.set_ready(True)
+            while not self.clock.stop.is_set():
+                worker.step(POLL_S)
+                self.health.beat(stage)
+            worker.commit()
+        finally:
+            del self._workers[stage]
+            worker.close()
+        self.health.finished(stage)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")

@@ -1,0 +1,138 @@
+"""Recorded events through the pipeline: read in order, labels let in when they are due, every batch's alerts handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks.assemble import Assembler
+from streamdrift.blocks.labels import LabelJoin
+from streamdrift.embedded.incidents import heat_map
+from streamdrift.events.label import Label
+from streamdrift.pipeline import Direct, Output
+from streamdrift.ports import Record, Sink, Source
+from streamdrift.report import HeatMap
+from streamdrift.settings import Settings
+from streamdrift.telemetry import Metrics
+
+FLUSH_S = 30.0
+
+
+class LabelFeed:
+    """Delayed labels in order of the file, each due when the events have come to its ``observed_at``."""
+
+    def __init__(self, source: Source, assembler: Assembler, batch: int) -> None:
+        self._source, self._assembler = source, assembler
+        self._labels = self._read(batch)
+        self._next = next(self._labels, None)
+
+    def until(self, time_ms: int | None) -> None:
+        """Let in every label that is known by then; all that are left without a time."""
+        while self._next is not None and (time_ms is None or self._next[1].time <= time_ms):
+            self._assembler.add_label(*self._next)
+            self._next = next(self._labels, None)
+
+    def _read(self, batch: int) -> Iterator[tuple[Record, Label]]:
+        while not self._source.exhausted():
+            for record in self._source.poll(batch, 0.0):
+                label = self._assembler.read_label(record)
+                if label is not None:
+                    yield record, label
+
+
+@dataclass
+class EmbeddedRun:
+    """One run over recorded events.
+
+    Parameters
+    ----------
+    sink
+        Takes alerts and dead letters.
+    on_alerts
+        Told of every batch's alerts, in event order, after the sink took them.
+    on_progress
+        Told how many records were read, and the event time they came to.
+    """
+
+    settings: Settings
+    config_hash: str
+    metrics: Metrics
+    sink: Sink
+    on_alerts: Callable[[Sequence[Alert]], None]
+    on_progress: Callable[[int, int], None] = lambda _n, _time: None
+    labels: Source | None = None
+    read: int = 0
+    first_time: int | None = None
+    watermark: int = 0
+    alerts: int = 0
+    refused: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        join = LabelJoin(self.settings.labels) if self.labels is not None else None
+        self.assembler = Assembler(self.settings, join)
+        self.direct = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
+        size = self.settings.block_events_max
+        self._feed = LabelFeed(self.labels, self.assembler, size) if self.labels is not None else None
+
+    def run(self, source: Source) -> None:
+        """Read the source to its end."""
+        size = self.settings.block_events_max
+        while not source.exhausted():
+            for record in source.poll(size, 0.0):
+                self._add(record)
+                if self.assembler.pending >= size:
+                    self.flush()
+            self.flush()
+
+    def run_available(self, source: Source) -> None:
+        """Read what a source without an end has now."""
+        for record in source.poll(self.settings.block_events_max, 0.0):
+            self._add(record)
+        self.flush()
+
+    def finish(self) -> None:
+        """Let in the labels that are left, and hand on what there is."""
+        if self._feed is not None:
+            self._feed.until(None)
+        self.flush()
+
+    def flush(self) -> None:
+        """Detect on what was gathered."""
+        output = self.direct.take()
+        self._count(output)
+        for message in output.messages:
+            self.sink.send(message.topic, message.value, message.key, message.headers)
+        self.sink.flush(FLUSH_S)
+        if output.alerts:
+            self.on_alerts(output.alerts)
+        self.on_progress(self.read, self.watermark)
+
+    def heat(self, model: str) -> HeatMap | None:
+        """How far each series of a model stands from its reference now."""
+        return heat_map(self.direct.bank.heat(model))
+
+    @property
+    def events(self) -> int:
+        """Events that were read and not rejected."""
+        return self.read - self.refused
+
+    def _add(self, record: Record) -> None:
+        self.read += 1
+        time = self.assembler.add(record)
+        if time is None:
+            self.refused += 1
+            return
+        if self.first_time is None:
+            self.first_time = time
+        self.watermark = max(self.watermark, time)
+        if self._feed is not None:
+            self._feed.until(self.watermark)
+
+    def _count(self, output: Output) -> None:
+        self.alerts += len(output.alerts)
+        for message in output.messages:
+            if message.topic == self.settings.topics.rejected:
+                reason = dict(message.headers)["reason"].decode()
+                self.rejected[reason] = self.rejected.get(reason, 0) + 1

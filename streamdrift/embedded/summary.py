@@ -1,0 +1,83 @@
+"""What a run came to: as JSON, as a sentence, as a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from streamdrift.embedded.incidents import IncidentBook
+from streamdrift.embedded.run import EmbeddedRun
+from streamdrift.events.change import Change
+from streamdrift.kernels import ENGINE
+from streamdrift.report import Delivery, RunReport
+from streamdrift.report.words import title
+from streamdrift.suspects import sentence, suspects
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run, and the seconds that it took."""
+
+    run: EmbeddedRun
+    book: IncidentBook
+    seconds: float
+    deliveries: Sequence[Delivery] = ()
+
+    def counts(self) -> dict[str, Any]:
+        """The fixed names of the contract, and what was refused by reason."""
+        return {
+            "events": self.run.events,
+            "rejected": self.run.refused,
+            "alerts": self.run.alerts,
+            "incidents": len(self.book.paged),
+            "series": self.run.direct.bank.series,
+            "seconds": round(self.seconds, 3),
+            "rejected_by_reason": dict(sorted(self.run.rejected.items())),
+            "incidents_below_severity": self.book.noted,
+            "config_hash": self.run.config_hash,
+            "engine": ENGINE,
+        }
+
+    def sentence(self) -> str:
+        """The counts for people."""
+        run, incidents = self.run, len(self.book.paged)
+        refused = f", {run.refused:,} rejected ({self._reasons()})" if run.refused else ""
+        speed = f"{run.events / self.seconds:,.0f} events/s" if self.seconds > 0 else ""
+        noted = f" ({self.book.noted} more below the severity that pages)" if self.book.noted else ""
+        plural = "" if incidents == 1 else "s"
+        return (
+            f"{run.events:,} events{refused}, {run.direct.bank.series:,} series in {self.seconds:.1f} s ({speed}): "
+            f"{run.alerts:,} alerts, {incidents} incident{plural}{noted}"
+        )
+
+    def report(self, heading: str, source: str, command: str, changes: Iterable[Change]) -> RunReport:
+        """The report's data; upstream changes shortly before an incident stand in its notes as suspects."""
+        known = list(changes)
+        notes = []
+        for report in self.book.reports():
+            lead = title(report.incident.alerts[0])
+            notes += [f"{lead}: {sentence(change)}" for change in suspects(report.incident, known)]
+        if self.book.noted:
+            notes.append(
+                f"{self.book.noted} incidents are not shown: their alerts are below escalate.severity_min, and page nobody."
+            )
+        return RunReport(
+            title=heading,
+            generated_for=source,
+            events=self.run.events,
+            rejected=dict(sorted(self.run.rejected.items())),
+            series=self.run.direct.bank.series,
+            seconds=self.seconds,
+            first_event=self.run.first_time or 0,
+            last_event=self.run.watermark,
+            incidents=self.book.reports(),
+            deliveries=tuple(self.deliveries),
+            config_hash=self.run.config_hash,
+            engine=ENGINE,
+            command=command,
+            notes=tuple(notes),
+        )
+
+    def _reasons(self) -> str:
+        return ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.run.rejected.items()))
