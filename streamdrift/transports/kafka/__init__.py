@@ -5,10 +5,9 @@ from streamdrift.transports.kafka.explain import explain
 from streamdrift.transports.kafka.reach import open_admin
 from streamdrift.transports.kafka.sink import KafkaSink
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import Found, create_topics, require_topic
+from streamdrift.transports.kafka.topics import create_topics, require_topic
 
 __all__ = [
-    "Found",
     "KafkaSink",
     "KafkaSource",
     "create_topics",

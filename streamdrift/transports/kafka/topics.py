@@ -85,8 +85,8 @@ def _kept(days: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * DAY_MS)}
 
 
-def create_topics(settings: Settings, clock: Clock) -> list[Found]:
-    """Create the topics that are missing; say of each whether it was created, and how many partitions it has.
+def create_topics(settings: Settings, clock: Clock) -> list[str]:
+    """Create the topics that are missing; return a line on each: created or there, and with how many partitions.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def create_topics(settings: Settings, clock: Clock) -> list[Found]:
     """
     admin = open_admin(settings.kafka, clock)
     try:
-        return [_create(admin, topic, settings.kafka) for topic in wanted(settings)]
+        return [str(_create(admin, topic, settings.kafka)) for topic in wanted(settings)]
     except errors.KafkaError as e:
         raise explain(e, settings.kafka, "creating topics") from None
     finally:

@@ -1,0 +1,98 @@
+"""Alerts and dead letters as NDJSON, one message a line."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from streamdrift.errors import InputProblem
+from streamdrift.ports import Headers
+
+STDOUT = 1
+
+
+class FileSink:
+    """Writes each topic's messages to a file.
+
+    A message whose headers say why it was rejected is written with them, as one JSON object: ``reason``, ``detail``,
+    ``source``, ``stage``, ``value`` as text, and ``value_base64`` where it is not text. Others are written as they are.
+
+    Parameters
+    ----------
+    routes
+        Topic to path; ``-`` is standard output. A topic without one goes nowhere.
+
+    Raises
+    ------
+    InputProblem
+        A file can't be opened for writing.
+    """
+
+    def __init__(self, routes: Mapping[str, str]) -> None:
+        files = {path: _opened(path) for path in routes.values()}  # two topics may share a file
+        self._files = {topic: (path, files[path]) for topic, path in routes.items()}
+
+    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+        """Write one line; it may stay in memory until ``flush``."""
+        del key
+        if topic not in self._files:
+            return
+        path, file = self._files[topic]
+        try:
+            file.write(_line(value, headers))
+        except OSError as e:
+            raise _unwritten(path, e) from None
+
+    def flush(self, timeout_s: float) -> None:
+        """Hand all lines to the operating system; see ``ports.Sink``."""
+        del timeout_s
+        for path, file in self._files.values():
+            try:
+                file.flush()
+            except OSError as e:
+                raise _unwritten(path, e) from None
+
+    def close(self) -> None:
+        """Close the files; a second call does nothing."""
+        for _, file in self._files.values():
+            with suppress(OSError):  # what could not be written was told by flush
+                file.close()
+
+
+def _opened(path: str) -> BinaryIO:
+    if path == "-":  # a descriptor of our own: a broken pipe must not trip the interpreter's exit
+        return os.fdopen(os.dup(STDOUT), "wb")
+    try:
+        return Path(path).open("wb")
+    except (OSError, ValueError) as e:
+        why = getattr(e, "strerror", None) or str(e)
+        raise InputProblem(f"{path} can't be written: {why.lower()}; name a file in a folder that is there") from None
+
+
+def _unwritten(path: str, error: OSError) -> InputProblem:
+    name = "standard output" if path == "-" else path
+    if error.errno == errno.EPIPE:
+        return InputProblem(f"{name}: whoever read it has gone away; what came after is not written")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return InputProblem(f"{name} can't be written: no space left; free some and run it again")
+    return InputProblem(f"{name} can't be written: {(error.strerror or str(error)).lower()}; check the disk")
+
+
+def _line(value: bytes, headers: Headers) -> bytes:
+    told = {name: text.decode("utf-8", "replace") for name, text in headers}
+    if "reason" not in told or "stage" not in told:
+        return value + b"\n"
+    letter = {name: told.get(name, "") for name in ("reason", "detail", "source", "stage")}
+    letter["value"] = value.decode("utf-8", "replace")
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        letter["value_base64"] = base64.b64encode(value).decode()
+    return orjson.dumps(letter, option=orjson.OPT_APPEND_NEWLINE)
