@@ -1,0 +1,99 @@
+"""Deliveries that are due, to the receivers, one attempt at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from structlog.typing import FilteringBoundLogger
+
+from streamdrift.escalate.outbox import Delivery, Outbox
+from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Permanent, Receiver, RetryAt
+from streamdrift.escalate.retry import RETRY_AFTER_MAX_S, backoff_s
+from streamdrift.ports import Clock
+from streamdrift.settings import RetrySettings
+from streamdrift.telemetry import Metrics
+
+REASON_LENGTH_MAX = 500
+
+
+class Deliverer:
+    """Makes the attempts and notes what became of each.
+
+    A receiver that failed is left alone for a moment, or as long as it asked for, whatever else waits for it; the others go
+    on.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        receivers: Sequence[Receiver],
+        settings: RetrySettings,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+    ) -> None:
+        self._outbox, self._receivers, self._settings = outbox, receivers, settings
+        self._clock, self._metrics, self._log = clock, metrics, log
+        self._paused_until: dict[str, float] = {}
+
+    def run(self, budget_s: float, each_max: int | None = None) -> None:
+        """Attempt what is due; begin nothing after ``budget_s``, and for each receiver no more than ``each_max``."""
+        deadline = self._clock.monotonic() + budget_s
+        for receiver in self._receivers:
+            attempts = 0
+            while attempts != each_max and self._free(receiver, deadline):
+                delivery = self._outbox.due(receiver.name, self._clock.now())
+                if delivery is None:
+                    break
+                self._outbox.attempting(delivery)
+                self._note(delivery, self._attempt(receiver, delivery))
+                attempts += 1
+
+    def _free(self, receiver: Receiver, deadline: float) -> bool:
+        now = self._clock.monotonic()
+        return now < deadline and now >= self._paused_until.get(receiver.name, now)
+
+    def _attempt(self, receiver: Receiver, delivery: Delivery) -> Outcome:
+        try:
+            return receiver.send(delivery.page, self._clock.now())
+        except Exception as e:  # noqa: BLE001 - a bug in one receiver must not silence the others; its words may hold a secret
+            return Ambiguous(f"the receiver has a bug: {type(e).__name__}")
+
+    def _note(self, delivery: Delivery, outcome: Outcome) -> None:
+        attempts = delivery.attempts + 1
+        uncertain = delivery.uncertain or isinstance(outcome, Delivered | Ambiguous)
+        told = outcome.reason[:REASON_LENGTH_MAX]
+        self._metrics.deliveries.labels(delivery.receiver, outcome.name).inc()
+        if isinstance(outcome, Delivered):
+            self._outbox.settle(delivery, "done", f"delivered ({told})" if told else "delivered", uncertain=True)
+            self._say("page delivered", delivery, told)
+        elif isinstance(outcome, Permanent) or attempts >= self._settings.attempts_max:
+            self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
+            self._metrics.deliveries.labels(delivery.receiver, "dead").inc()
+            self._say("page is dead: it will not be delivered", delivery, told, level="error")
+        else:
+            wish_s = outcome.seconds if isinstance(outcome, RetryAt) else None
+            wait_s = backoff_s(self._settings, delivery.page.delivery_id, attempts, wish_s)
+            at = self._clock.now() + wait_s
+            self._outbox.settle(delivery, "pending", told, uncertain=uncertain, next_attempt_at=at)
+            pause_s = self._settings.initial_s if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
+            self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
+            self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
+
+    def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
+        getattr(self._log, level)(
+            event,
+            receiver=delivery.receiver,
+            action=delivery.page.action,
+            incident=delivery.incident_id,
+            dedup_key=delivery.page.dedup_key,
+            attempt=delivery.attempts + 1,
+            reason=reason,
+            **other,
+        )
+
+    def measure(self) -> None:
+        """Set the gauges of what waits."""
+        waiting, oldest = self._outbox.pending()
+        self._metrics.outbox.set(waiting)
+        self._metrics.outbox_oldest.set(0.0 if oldest is None else max(0.0, self._clock.now() - oldest))

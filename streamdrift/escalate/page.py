@@ -1,0 +1,63 @@
+"""An incident as receivers are told of it, at the moment of the decision: a retry says what the first attempt said."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import orjson
+
+from streamdrift.alerts import Alert, rfc3339
+from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.receivers.base import Page
+from streamdrift.escalate.triage import blast_radius, headline
+
+PAGE_BYTES_MAX = 500_000
+"""Of one page's alerts; the lead comes first, those that don't fit are counted."""
+
+
+def compose(incident: Incident, at: int) -> bytes:
+    """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
+    alerts, room = [], PAGE_BYTES_MAX
+    lead = blast_radius(incident).lead
+    for alert in sorted(incident.alerts, key=lambda held: (held is not lead, -held.detected_at)):
+        data = orjson.dumps(orjson.loads(alert.to_cloudevent())["data"])
+        room -= len(data)
+        if room < 0:
+            break
+        alerts.append(orjson.Fragment(data))
+    return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
+
+
+def read(payload: bytes, delivery_id: str, action: Literal["trigger", "resolve"], dedup_key: str) -> Page:
+    """Return the page that ``compose`` wrote."""
+    told = orjson.loads(payload)
+    return Page(delivery_id, action, dedup_key, told["at"], told["headline"], told["incident"], tuple(told["alerts"]))
+
+
+def described(incident: Incident) -> dict[str, Any]:
+    """The incident in JSON terms; times as RFC 3339."""
+    radius = blast_radius(incident)
+    return {
+        "incident_id": incident.incident_id,
+        "model": incident.model,
+        "status": incident.status,
+        "severity": incident.severity,
+        "opened_at": rfc3339(incident.opened_at),
+        "updated_at": rfc3339(incident.updated_at),
+        "onset_at": rfc3339(incident.onset_at),
+        "alerts": len(incident.alerts) + len(incident.beyond),
+        "alerts_resolved": _resolved(incident.alerts, incident.resolved),
+        "pages": incident.pages,
+        "blast_radius": {
+            "segment": radius.segment,
+            "all_traffic": radius.all_traffic,
+            "traffic_share": radius.traffic_share,
+            "feature": radius.lead.feature,
+            "reason": radius.lead.reason,
+            "features": radius.features,
+        },
+    }
+
+
+def _resolved(alerts: tuple[Alert, ...], resolved: frozenset[str]) -> int:
+    return sum(alert.series_id in resolved for alert in alerts)

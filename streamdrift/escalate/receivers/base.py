@@ -1,0 +1,101 @@
+"""What a receiver is given, and what it answers.
+
+A receiver makes one attempt and says what became of it; it never waits, retries, or raises for what the other side did.
+The worker does the rest by the outbox: backoff, order, dedup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+Action = Literal["trigger", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One thing to tell.
+
+    Attributes
+    ----------
+    delivery_id
+        Stable over retries and restarts; two deliveries never share it.
+    dedup_key
+        What a trigger and its resolve have in common.
+    at
+        Event time of the alert that caused it, milliseconds since the epoch.
+    incident
+        The incident in JSON terms, with its ``blast_radius``.
+    alerts
+        The ``data`` of its alerts' CloudEvents, the lead first.
+    """
+
+    delivery_id: str
+    action: Action
+    dedup_key: str
+    at: int
+    headline: str
+    incident: dict[str, Any]
+    alerts: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """It is told."""
+
+    name: ClassVar[str] = "delivered"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """It is not told; try the same again.
+
+    Attributes
+    ----------
+    seconds
+        The other side's wish (Retry-After); None where it gave none.
+    """
+
+    name: ClassVar[str] = "retry"
+    seconds: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """It is not told, and the same will never be taken."""
+
+    name: ClassVar[str] = "permanent"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """It may have been told: it was sent, and no answer came. Safe to try again, as every page has a dedup key."""
+
+    name: ClassVar[str] = "ambiguous"
+    reason: str = ""
+
+
+Outcome = Delivered | RetryAt | Permanent | Ambiguous
+OUTCOMES: tuple[type[Outcome], ...] = (Delivered, RetryAt, Permanent, Ambiguous)
+
+
+class Receiver(Protocol):
+    """Somewhere that pages go. ``checks.receivers`` has the suite that each passes."""
+
+    @property
+    def name(self) -> str:
+        """Short and fixed: a metric label, and the receiver's name in the ledger."""
+        ...
+
+    def send(self, page: Page, now: float) -> Outcome:
+        """Make one attempt.
+
+        Parameters
+        ----------
+        now
+            Seconds since the epoch.
+        """
+        ...

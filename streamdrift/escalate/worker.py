@@ -1,0 +1,197 @@
+"""The escalation worker: alerts in, pages out, through the ledger.
+
+``step`` is one round: poll, record the batch in one transaction, commit the source's offsets, deliver what is due. The
+ledger's offsets and alert ids are what counts: a batch that comes again, because the source's commit was lost or the
+process was killed, changes nothing. Delivery is at least once, with the dedup key as its guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from streamdrift.errors import Fatal, Rejected, Retriable
+from streamdrift.escalate.delivery import Deliverer
+from streamdrift.escalate.intake import Intake, Taken
+from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.receivers.base import Receiver
+from streamdrift.ports import Clock, Headers, Record, Sink, Source
+from streamdrift.settings import Settings
+from streamdrift.telemetry import Metrics
+
+STAGE = "escalate"
+DELIVERY_BUDGET_S = 10.0
+"""Of one step: no attempt begins later, so that the poll loop comes round."""
+DELIVERIES_PER_STEP_MAX = 20
+"""For each receiver."""
+DRAIN_S = 10.0
+PRUNE_EVERY_S = 86_400.0
+
+
+class EscalationWorker:
+    """Runs the escalation between a source of alerts and the receivers.
+
+    Parameters
+    ----------
+    source
+        Records of the alerts topic.
+    receivers
+        From ``receivers.build_receivers``. Without any, incidents are recorded only.
+    log
+        A structlog logger; streamdrift's own without.
+    sink
+        Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ledger: Ledger,
+        receivers: Sequence[Receiver],
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        log: FilteringBoundLogger | None = None,
+        sink: Sink | None = None,
+    ) -> None:
+        self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
+        self._clock, self._metrics, self._sink = clock, metrics, sink
+        self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
+        self._deliverer = Deliverer(ledger.outbox, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._names = tuple(receiver.name for receiver in self._receivers)
+        self._prune()
+        retired = ledger.outbox.retire(self._names)
+        if retired:
+            self._log.error("deliveries to receivers that are no longer set up are dead", deliveries=retired)
+        if not self._receivers:
+            self._log.warning("no receiver is set up: incidents are recorded, and nobody is paged")
+
+    def step(self, timeout_s: float) -> int:
+        """One round; return the number of records taken.
+
+        Raises
+        ------
+        Retriable
+            The source or the sink can't be had now; what was due is delivered first. Build the worker anew.
+        Fatal
+            The ledger can't be written, or the source refuses us.
+        """
+        try:
+            records = self._source.poll(self._settings.kafka.poll_records_max, timeout_s)
+        except Retriable:
+            self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
+            raise
+        if records:
+            self._take(records)
+        self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
+        if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
+            self._prune()
+        self._measure()
+        return len(records)
+
+    def drain(self, deadline_s: float = DRAIN_S) -> None:
+        """Deliver what is due, for the last time; what is left waits in the ledger."""
+        self._deliverer.run(deadline_s)
+        self._measure()
+
+    def commit(self) -> None:
+        """What a stage does before it is closed: ``drain``."""
+        self.drain()
+
+    def caught_up(self) -> bool:
+        """Whether the source has nothing left for us."""
+        return not any(self._source.lag().values())
+
+    def close(self) -> None:
+        """Let go of source, sink and ledger; a second call does nothing."""
+        self._source.close()
+        if self._sink is not None:
+            self._sink.close()
+        self._ledger.close()
+
+    def _prune(self) -> None:
+        self._pruned_at = self._clock.monotonic()
+        self._ledger.prune(self._clock.now())
+
+    def _measure(self) -> None:
+        self._deliverer.measure()
+        for partition, lag in self._source.lag().items():
+            self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
+
+    # Taking alerts ---------------------------------------------------------------------------------------------------
+
+    def _take(self, records: Sequence[Record]) -> None:
+        began = self._clock.monotonic()
+        with self._ledger.transaction():
+            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now()).take(records)
+            self._refuse(taken)
+        try:
+            self._source.commit(taken.done)
+            self._metrics.commits.labels(STAGE).inc()
+        except Retriable as e:  # the ledger has the offsets, too
+            self._metrics.transport_errors.labels("alerts").inc()
+            self._log.warning("offsets were not committed; the ledger has them", reason=str(e))
+        self._metrics.events.labels(STAGE).inc(len(records))
+        self._metrics.stage_seconds.labels(STAGE).observe(self._clock.monotonic() - began)
+        self._metrics.last_processed.labels(STAGE).set(self._clock.now())
+        self._tell(taken)
+
+    def _refuse(self, taken: Taken) -> None:
+        """Send what is no alert to the dead letters, before the ledger says that it is done."""
+        if self._sink is None or not taken.refused:
+            return
+        try:
+            for record, error in taken.refused:
+                self._sink.send(
+                    self._settings.topics.rejected, record.value or b"", record.key, _headers(record, error)
+                )
+            self._sink.flush(self._settings.kafka.request_timeout_s)
+        except Fatal as e:  # a dead letter that can't be written is no reason to stop paging
+            self._metrics.transport_errors.labels("rejected").inc()
+            self._log.error("dead letters were not written", letters=len(taken.refused), reason=str(e))
+
+    def _tell(self, taken: Taken) -> None:
+        for record, error in taken.refused:
+            self._metrics.rejected.labels(error.reason).inc()
+            position = record.partition.position(record.offset)
+            self._log.warning("not an alert; passed over", reason=error.reason, detail=error.detail, **position)
+        for alert, decision in taken.decided:
+            self._metrics.incidents.labels(decision.action).inc()
+            self._log.info(
+                "alert taken",
+                action=decision.action,
+                reason=decision.reason,
+                page=decision.page,
+                incident=decision.incident.incident_id if decision.incident else None,
+                alert_id=alert.alert_id,
+                series=alert.series_id,
+                status=alert.status,
+                severity=alert.severity,
+            )
+            if decision.reason == "incident_full":
+                self._metrics.limit_hits.labels("series_per_incident_max").inc()
+        self._metrics.duplicates.labels(STAGE).inc(taken.seen)
+        self._tell_limits(taken)
+
+    def _tell_limits(self, taken: Taken) -> None:
+        for partition in taken.anew:
+            self._log.warning("offsets began anew: was the topic made again?", topic=partition.name, n=partition.index)
+        for incident in taken.put_aside:
+            self._metrics.limit_hits.labels("open_incidents_per_model_max").inc()
+            self._log.warning("too many open incidents of one model: put aside", incident=incident.incident_id)
+        for receiver in taken.full:
+            self._metrics.limit_hits.labels("outbox_max").inc()
+            self._metrics.deliveries.labels(receiver, "dead").inc()
+            self._log.error("page is dead: its outbox is full", receiver=receiver)
+
+
+def _headers(record: Record, error: Rejected) -> Headers:
+    place = "/".join(str(part) for part in record.partition.position(record.offset).values())
+    return (
+        ("reason", error.reason.encode()),
+        ("detail", error.detail[:1000].encode("utf-8", "replace")),
+        ("source", place.encode("utf-8", "replace")),
+        ("stage", STAGE.encode()),
+    )

@@ -1,0 +1,169 @@
+"""What the tests of the escalation share: a clock that they move, alerts, and a receiver that keeps what it is told."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamdrift.alerts import Alert, series_id
+from streamdrift.checks.receivers import Script, ScriptedServer
+from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
+from streamdrift.escalate.worker import EscalationWorker
+from streamdrift.ports import Sink
+from streamdrift.settings import Settings
+from streamdrift.telemetry import Metrics
+from streamdrift.transports.memory import MemoryBroker, MemorySource
+
+NOW = 1_366_192_800.0  # 17 April 2013, 10:00 UTC
+ONSET = 1_366_185_600_000  # two hours before
+MINUTE = 60_000
+TOPIC = "drift-alerts"
+
+
+def make_alert(
+    feature: str = "dep_delay",
+    segment: str = "origin=EWR",
+    reason: str = "null_rate",
+    *,
+    at: int = 0,
+    closes: Alert | None = None,
+    **other: Any,
+) -> Alert:
+    """An alert, ``at`` minutes after ``NOW``; with ``closes``, the one that resolves another."""
+    if closes is not None:
+        return replace(closes, status="resolved", resolves=closes.alert_id, detected_at=int(NOW * 1000) + at * MINUTE)
+    where = dict([segment.split("=")]) if segment else {}
+    model = other.pop("model", "flight-delay")
+    made = Alert(
+        series_id=series_id(model, where, feature),
+        status="firing",
+        kind="drift" if reason.endswith("_shift") else "anomaly",
+        reason=reason,
+        severity="warning",
+        model={"name": model, "version": "7"},
+        segment=where,
+        feature=feature,
+        role="traffic" if feature.startswith("traffic.") else "feature",
+        detector="scan",
+        detectors=("scan",),
+        detected_at=int(NOW * 1000) + at * MINUTE,
+        onset_at=ONSET,
+        events_since_onset=160,
+        events_seen=12_000,
+        statistic=32.0,
+        threshold=16.0,
+        effect_size=0.102,
+        effect_unit="share",
+        reference={"n": 5000, "null_rate": 0.001},
+        current={"n": 500, "null_rate": 0.102},
+        traffic_share=0.364 if where else 1.0,
+        config_hash="c0ffee",
+    )
+    return replace(made, **other)
+
+
+class FakeClock:
+    def __init__(self, now: float = NOW) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time - NOW + 1_000.0
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError(f"the worker sleeps for {seconds} s")
+
+
+@dataclass
+class KeepingReceiver:
+    """Keeps what it is told; answers by script, then delivers."""
+
+    name: str = "keeping"
+    script: deque[Outcome] = field(default_factory=deque)
+    pages: list[Page] = field(default_factory=list)
+
+    def send(self, page: Page, now: float) -> Outcome:
+        del now
+        self.pages.append(page)
+        return self.script.popleft() if self.script else Delivered()
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        return [(page.action, page.dedup_key) for page in self.pages]
+
+
+@dataclass
+class House:
+    """A worker over a broker in memory and a ledger on disk, that can be torn down and built again."""
+
+    path: Path
+    receivers: tuple[Receiver, ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    sink: Sink | None = None
+    outbox_max: int = 10_000
+    broker: MemoryBroker = field(default_factory=MemoryBroker)
+    clock: FakeClock = field(default_factory=FakeClock)
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self.ledger = Ledger(self.path, self.outbox_max)
+        source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
+        self.worker = EscalationWorker(
+            source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, sink=self.sink
+        )
+
+    def crash(self) -> None:
+        """What kill -9 leaves: whatever was not committed is gone."""
+        self.ledger.close()
+        self.start()
+
+    def publish(self, *alerts: Alert) -> None:
+        for alert in alerts:
+            self.broker.append(TOPIC, alert.to_cloudevent(), alert.model_name.encode())
+
+    def step(self, *alerts: Alert) -> None:
+        self.publish(*alerts)
+        self.worker.step(0.0)
+
+    def wait(self, seconds: float) -> None:
+        self.clock.time += seconds
+        self.worker.step(0.0)
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"streamdrift_{name}", labels) or 0.0
+
+
+@pytest.fixture
+def receiver() -> KeepingReceiver:
+    return KeepingReceiver()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(*receivers: Receiver, **other: Any) -> House:
+        made.append(House(tmp_path / "ledger.sqlite3", receivers, **other))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.worker.close()
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    made = ScriptedServer(Script(202))
+    yield made
+    made.stop()
