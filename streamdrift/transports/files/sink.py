@@ -36,8 +36,16 @@ class FileSink:
     """
 
     def __init__(self, routes: Mapping[str, str]) -> None:
-        files = {path: _opened(path) for path in routes.values()}  # two topics may share a file
-        self._files = {topic: (path, files[path]) for topic, path in routes.items()}
+        self._files: dict[str, tuple[str, BinaryIO]] = {}
+        opened: dict[str, BinaryIO] = {}  # two topics may share a file
+        try:
+            for topic, path in routes.items():
+                if path not in opened:
+                    opened[path] = _opened(path)
+                self._files[topic] = (path, opened[path])
+        except InputProblem:
+            self.close()
+            raise
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         """Write one line; it may stay in memory until ``flush``."""
