@@ -41,8 +41,9 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl},MISLED://127.0.0.1:{misled},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://localhost:{sasl},SSL://localhost:{ssl},MISLED://nosuch.invalid:9092
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,MISLED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
@@ -80,7 +81,10 @@ class Broker:
 
     plaintext: str
     sasl: str
-    tls: str
+    ssl: str
+    """With a certificate for ``localhost`` alone."""
+    misled: str
+    """Plaintext, but advertised as an address that leads nowhere."""
     controller: str
     cafile: Path
     other_cafile: Path
@@ -88,6 +92,11 @@ class Broker:
     process: int
     container: str
     """Name of the container; empty where the process is our own."""
+
+    @property
+    def tls(self) -> str:
+        """The TLS listener by the name that its certificate is for."""
+        return self.ssl.replace("127.0.0.1", "localhost")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -148,7 +157,7 @@ def running(folder: Path) -> Iterator[Broker]:
         Neither Java and Maven nor Docker are at hand, or the jars can't be fetched.
     """
     runtime = _Runtime(folder, image=_pick())
-    ports = dict(zip(("plaintext", "sasl", "ssl", "controller"), _free_ports(4), strict=True))
+    ports = dict(zip(("plaintext", "sasl", "ssl", "misled", "controller"), _free_ports(5), strict=True))
     properties = folder / "server.properties"
     properties.write_text(PROPERTIES.format(folder=folder, **ports))
     cafile, other_cafile = _certificate(runtime, "broker"), _certificate(runtime, "other")
@@ -166,18 +175,9 @@ def running(folder: Path) -> Iterator[Broker]:
         )
     try:
         _wait(process, ports["plaintext"], log)
-        address = {name: f"localhost:{port}" for name, port in ports.items()}
-        address["plaintext"] = f"127.0.0.1:{ports['plaintext']}"
-        yield Broker(
-            address["plaintext"],
-            address["sasl"],
-            address["ssl"],
-            address["controller"],
-            cafile,
-            other_cafile,
-            process.pid,
-            name if runtime.image else "",
-        )
+        here = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        container = name if runtime.image else ""
+        yield Broker(cafile=cafile, other_cafile=other_cafile, process=process.pid, container=container, **here)
     finally:
         process.send_signal(signal.SIGTERM if runtime.image else signal.SIGKILL)
         process.wait(30)
@@ -234,7 +234,7 @@ def _certificate(runtime: _Runtime, name: str) -> Path:
     """Make a self-signed certificate for localhost with its key in ``name.p12``; return it as PEM."""
     store, pem = runtime.folder / f"{name}.p12", runtime.folder / f"{name}.pem"
     opened = ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", "password", "-alias", name]
-    names = ["-dname", f"CN={name}", "-ext", "san=dns:localhost,ip:127.0.0.1", "-ext", "bc:c"]
+    names = ["-dname", f"CN={name}", "-ext", "san=dns:localhost", "-ext", "bc:c"]
     _run(runtime.command("keytool", "-genkeypair", "-keyalg", "EC", "-validity", "30", *names, *opened))
     _run(runtime.command("keytool", "-exportcert", "-rfc", "-file", str(pem), *opened))
     return pem

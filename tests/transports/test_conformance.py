@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -17,17 +16,7 @@ from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import KafkaSink, KafkaSource, open_admin
 from streamdrift.transports.memory import MemoryBroker, MemorySink, MemorySource
 from tests.broker import Broker
-
-
-class RealClock:
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+from tests.transports.clock import RealClock
 
 
 @dataclass

@@ -40,7 +40,10 @@ def open_admin(settings: KafkaSettings, clock: Clock) -> Any:
     ------
     BrokerProblem
         With one sentence: which address, which protocol, what is likely wrong, what to do.
+    SettingsProblem
+        A certificate or key can't be read.
     """
+    tls_context(settings)
     deadline = clock.monotonic() + settings.bootstrap_timeout_s
     address = _listening(settings, clock)
     _shake_hands(address, settings)
@@ -201,7 +204,7 @@ def cause(lines: Iterable[str]) -> str | None:
 
 
 def _dropped(lines: list[str]) -> bool:
-    return any("disconnected" in line or "Connection reset" in line for line in lines)
+    return any("socket disconnected" in line or "Connection reset" in line for line in lines)
 
 
 def _unclear(lines: list[str], settings: KafkaSettings) -> str:

@@ -1,0 +1,196 @@
+"""What the consumer group does to a source: rebalances, lost rights, logs that changed under it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka import ConsumerGroupMetadata, KafkaAdminClient, OffsetAndMetadata, TopicPartition
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.structs import MemberState
+
+from streamdrift.errors import BrokerProblem, Retriable
+from streamdrift.ports import Partition, Record
+from streamdrift.settings import KafkaSettings
+from streamdrift.transports.kafka import KafkaSink, KafkaSource, open_admin
+from tests.broker import LIMITED, Broker
+from tests.transports.clock import RealClock
+
+pytestmark = pytest.mark.broker
+CLOCK = RealClock()
+
+
+@pytest.fixture
+def admin(kafka_settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
+    client = open_admin(kafka_settings, CLOCK)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def topic(admin: KafkaAdminClient, topic_prefix: str) -> str:
+    name = f"{topic_prefix}events"
+    admin.create_topics({name: {"num_partitions": 4, "replication_factor": 1}}, wait_for_metadata=True)
+    return name
+
+
+def write(settings: KafkaSettings, topic: str, values: range) -> None:
+    sink = KafkaSink(settings, CLOCK)
+    for i in values:
+        sink.send(topic, b"%d" % i, b"key-%d" % (i % 40))
+    sink.flush(20.0)
+    sink.close()
+
+
+def poll_until(enough: Callable[[], bool], *sources: KafkaSource) -> list[list[Record]]:
+    """Poll all of them side by side, as their workers would."""
+    found: list[list[Record]] = [[] for _ in sources]
+    deadline = time.monotonic() + 30
+
+    def work(source: KafkaSource, records: list[Record]) -> None:
+        while not enough() and time.monotonic() < deadline:
+            records.extend(source.poll(1_000, 0.2))
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(sources, found, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert enough(), "it did not come about within 30 s"
+    return found
+
+
+def test_two_workers_share_the_partitions_and_one_takes_over(kafka_settings: KafkaSettings, topic: str) -> None:
+    write(kafka_settings, topic, range(200))
+    first = KafkaSource(kafka_settings, topic, topic, clock=CLOCK)
+    seen: list[Record] = []
+    while len(seen) < 200:
+        seen += first.poll(1_000, 0.5)
+    first.commit({p: max(r.offset for r in seen if r.partition == p) + 1 for p in {r.partition for r in seen}})
+    second = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, restore_events_max=5)
+    restored = poll_until(lambda: len(second.lag()) == 2 and len(first.lag()) == 2, first, second)
+    assert not restored[0]
+    assert all(record.replayed for record in restored[1])
+    write(kafka_settings, topic, range(200, 300))
+    both = poll_until(lambda: not any(first.lag().values()) and not any(second.lag().values()), first, second)
+    fresh = [[record for record in records if not record.replayed] for records in both]
+    assert all(fresh)
+    assert not {r.partition for r in fresh[0]} & {r.partition for r in fresh[1]}
+    assert sorted(int(r.value or b"") for records in fresh for r in records) == list(range(200, 300))
+    second.close()  # uncommitted: its records come again, to the first
+    (again,) = poll_until(lambda: len(first.lag()) == 4 and not any(first.lag().values()), first)
+    assert {r.value for r in fresh[1]} <= {r.value for r in again if not r.replayed}
+    first.close()
+
+
+def test_what_another_worker_took_over_is_not_committed(kafka_settings: KafkaSettings, topic: str) -> None:
+    write(kafka_settings, topic, range(40))
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK)
+    records: list[Record] = []
+    while len(records) < 40:
+        records += source.poll(1_000, 0.5)
+    elsewhere = Partition(topic, 99)
+    source.commit({elsewhere: 7, records[0].partition: 1})
+    tp = TopicPartition(topic, records[0].partition.index)
+    assert source._consumer.committed(tp) == 1
+    source._places[tp].committed = 5  # as if another worker had gone on to 5 in between
+    source.commit({records[0].partition: 3})
+    assert source._consumer.committed(tp) == 1
+    source.close()
+    source.close()
+
+
+def test_a_group_that_is_stuck_is_joined_anew(kafka_settings: KafkaSettings, topic: str) -> None:
+    write(kafka_settings, topic, range(40))
+    faults: list[Exception] = []
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, on_error=faults.append)
+    poll_until(lambda: len(source.lag()) == 4, source)
+    coordinator = source._consumer._coordinator
+    # the state that kafka-python is left in by its race: rebalancing for ever, and no wish to rejoin
+    stuck = ConsumerGroupMetadata("g", -1, "", None, MemberState.REBALANCING)
+    asked = coordinator.group_metadata
+    coordinator.group_metadata = lambda: stuck
+    poll_until(lambda: bool(faults), source)
+    coordinator.group_metadata = asked
+    assert "did not settle in 2.5 s; joining anew" in str(faults[0])
+    records = poll_until(lambda: len(source.lag()) == 4 and not any(source.lag().values()), source)
+    assert len(records[0]) == 40  # nothing was committed, so all of it comes again
+    source.close()
+
+
+def commit(settings: KafkaSettings, topic: str, offset: int) -> None:
+    source = KafkaSource(settings, topic, topic, clock=CLOCK)
+    poll_until(lambda: len(source.lag()) == 4, source)
+    source._consumer.commit({TopicPartition(topic, i): OffsetAndMetadata(offset, "", -1) for i in range(4)})
+    source.close()
+
+
+def test_a_committed_offset_that_the_log_lost(
+    admin: KafkaAdminClient, kafka_settings: KafkaSettings, topic: str
+) -> None:
+    write(kafka_settings, topic, range(200))
+    commit(kafka_settings, topic, 3)
+    admin.delete_records({TopicPartition(topic, i): 10 for i in range(4)})
+    faults: list[Exception] = []
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, restore_events_max=100, on_error=faults.append)
+    (records,) = poll_until(lambda: len(source.lag()) == 4 and not any(source.lag().values()), source)
+    source.close()
+    assert len(records) == 160
+    assert not any(record.replayed for record in records)
+    assert "records 3 to 9 were deleted before they were read; raise the topic's retention.ms" in str(faults[0])
+    assert isinstance(faults[0], Retriable)
+
+
+def test_a_committed_offset_beyond_the_end(kafka_settings: KafkaSettings, topic: str) -> None:
+    write(kafka_settings, topic, range(40))
+    commit(kafka_settings, topic, 1_000)
+    faults: list[Exception] = []
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, restore_events_max=100, on_error=faults.append)
+    (records,) = poll_until(lambda: len(source.lag()) == 4 and not any(source.lag().values()), source)
+    source.close()
+    assert len(records) == 40
+    assert not any(record.replayed for record in records)
+    assert "offset 1000 was committed, but the log ends at" in str(faults[0])
+
+
+def test_no_right_to_the_group(admin: KafkaAdminClient, kafka_broker: Broker, topic: str) -> None:
+    allowed = ACL(
+        f"User:{LIMITED[0]}",
+        "*",
+        ACLOperation.READ,
+        ACLPermissionType.ALLOW,
+        ResourcePattern(ResourceType.TOPIC, topic),
+    )
+    admin.create_acls([allowed])
+    settings = KafkaSettings(
+        bootstrap_servers=kafka_broker.sasl,
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_username=LIMITED[0],
+        sasl_password=LIMITED[1],
+    )
+
+    def read() -> None:
+        source = KafkaSource(settings, topic, "secret-group", clock=CLOCK)
+        try:
+            for _ in range(20):
+                source.poll(10, 0.5)
+        finally:
+            source.close()
+
+    said = rf"reading topic '{topic}' as group 'secret-group' .*the user has no right to this consumer group"
+    with pytest.raises(BrokerProblem, match=said):
+        read()
+
+    def publish() -> None:
+        sink = KafkaSink(settings, CLOCK)
+        try:
+            sink.send(topic, b"1")
+            sink.flush(10.0)
+        finally:
+            sink.close()
+
+    with pytest.raises(BrokerProblem, match=rf"writing to topic '{topic}' .*the user has no right to this topic"):
+        publish()
