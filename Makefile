@@ -50,7 +50,7 @@ check: $(DEV) static test docs quick ## all that CI runs
 static: $(DEV)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check
-	$(BIN)/mypy $(CODE)
+	$(BIN)/mypy streamdrift tests benchmarks deploy
 	$(BIN)/lint-imports
 
 docs: $(DEV)
