@@ -129,7 +129,9 @@ class ScriptedServer:
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}/in/path-token-canary"
 
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening; a second call does nothing."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         with socket.socket() as last:
             last.connect_ex(self._socket.getsockname())

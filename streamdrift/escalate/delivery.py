@@ -76,7 +76,7 @@ class Deliverer:
             wait_s = backoff_s(self._settings, delivery.page.delivery_id, attempts, wish_s)
             at = self._clock.now() + wait_s
             self._outbox.settle(delivery, "pending", told, uncertain=uncertain, next_attempt_at=at)
-            pause_s = self._settings.initial_s if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
+            pause_s = self._settings.initial_s / 2 if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
             self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
             self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.typing import FilteringBoundLogger
 
 from streamdrift.alerts import Alert, series_id
 from streamdrift.checks.receivers import Script, ScriptedServer
@@ -109,6 +110,7 @@ class House:
     settings: Settings = field(default_factory=Settings)
     sink: Sink | None = None
     outbox_max: int = 10_000
+    log: FilteringBoundLogger | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: Metrics = field(default_factory=Metrics)
@@ -120,7 +122,7 @@ class House:
         self.ledger = Ledger(self.path, self.outbox_max)
         source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
         self.worker = EscalationWorker(
-            source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, sink=self.sink
+            source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, self.log, self.sink
         )
 
     def crash(self) -> None:

@@ -24,7 +24,7 @@ DETAIL_BYTES_MAX = 300
 """Of an error's body: enough for the reason that it gives."""
 MASK = "**********"
 TOKEN_LENGTH_MIN = 8
-"""Shorter parts of a path are words."""
+"""Shorter parts of a path or query are words."""
 PASSING = frozenset({408, 425, 429})
 """With all 5xx. The rest of 3xx and 4xx says that this request is wrong, and will be."""
 
@@ -53,7 +53,9 @@ class HttpDoor:
 
     def __init__(self, url: str, timeout_s: float, secrets: Iterable[str] = ()) -> None:
         self._url, self._timeout_s = urlsplit(url), timeout_s
-        parts = [part for part in self._url.path.split("/") if len(part) >= TOKEN_LENGTH_MIN]
+        parts = [
+            part for part in re.split("[/&=]", f"{self._url.path}/{self._url.query}") if len(part) >= TOKEN_LENGTH_MIN
+        ]
         own = [text for text in (self._url.path, self._url.query, *parts) if len(text) > 1]
         self._secrets = sorted({*own, *secrets}, key=len, reverse=True)
 

@@ -34,7 +34,9 @@ class Webhook:
             raise ValueError("a webhook needs a url")
         secret = settings.secret.get_secret_value() if settings.secret is not None else None
         self._secret = None if secret is None else signing_key(secret)
-        spellings = [] if secret is None else [secret, secret.removeprefix(PREFIX), signing_key(secret).decode("latin-1")]
+        spellings = (
+            [] if secret is None else [secret, secret.removeprefix(PREFIX), signing_key(secret).decode("latin-1")]
+        )
         self._door = HttpDoor(settings.url, settings.timeout_s, spellings)
 
     def __repr__(self) -> str:
