@@ -99,6 +99,8 @@ class _Condensed(logging.Handler):
         self._log = structlog.get_logger("streamdrift.kafka")
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "kafka.net.selector" and record.levelno < logging.ERROR:
+            return  # "task ran for 0.2 s": so it does where the interpreter is busy detecting
         place = (record.name, record.lineno)
         since, left_out = self._told.get(place, (record.created - REPEAT_S, 0))
         if record.created - since < REPEAT_S:

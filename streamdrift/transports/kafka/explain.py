@@ -48,6 +48,16 @@ def _why(error: Exception) -> str:
     return f"the broker answered {plain(error)}"
 
 
+def rooted(error: Exception) -> Exception:
+    """The error inside: the producer puts what the broker refused into the text of a bare ``KafkaError``."""
+    if type(error) is not errors.KafkaError:
+        return error
+    for kind, _ in _SENTENCES:
+        if kind.__name__ in str(error):
+            return kind()
+    return error
+
+
 def plain(error: Exception) -> str:
     """An exception's name and text on one line, short enough for a log."""
     name = type(error).__name__.removesuffix("Error")
@@ -70,7 +80,7 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         errors.ClusterAuthorizationFailedError,
-        "the user has no right to write with idempotence; allow it IDEMPOTENT_WRITE on the cluster",
+        "the user has no right to write to any topic; allow it WRITE on those that streamdrift writes",
     ),
     (
         errors.SaslAuthenticationFailedError,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from streamdrift.ports import Partition, Record
+from streamdrift.ports import Headers, Partition, Record
 
 
 @dataclass(slots=True)
@@ -41,11 +41,15 @@ class Place:
                 record.offset,
                 record.timestamp,
                 record.key,
-                tuple((name, value if value is not None else b"") for name, value in record.headers or ()),
+                _headers(record.headers) if record.headers else (),
                 record.offset < muted_before,
             )
             for record in batch
         ]
+
+
+def _headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
+    return tuple((name, b"" if value is None else value) for name, value in headers)
 
 
 def begin(consumer: Any, tp: Any, place: Place, restore_events_max: int, timeout_s: float) -> str | None:

@@ -25,7 +25,7 @@ from streamdrift.errors import BrokerProblem, Retriable
 from streamdrift.ports import Clock, Headers
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.client import options, quiet_logs
-from streamdrift.transports.kafka.explain import explain, plain
+from streamdrift.transports.kafka.explain import explain, plain, rooted
 from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
 
 BATCH_BYTES = 262_144
@@ -180,5 +180,5 @@ def _acknowledged(sent: _Sent) -> bool:
 def _failure(sent: _Sent) -> Exception | None:
     """Return the error that this message met with; None where it is under way or safe."""
     if isinstance(sent.future, Exception):
-        return sent.future
-    return sent.future.exception if sent.future.failed() else None
+        return rooted(sent.future)
+    return rooted(sent.future.exception) if sent.future.failed() else None
