@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -62,7 +63,7 @@ def ours(path: Path, limit: int) -> int:
 
 
 def river_loop(path: Path, limit: int, *, kswin: bool) -> int:
-    detectors: dict[str, list[drift.ADWIN]] = {}
+    detectors: dict[str, list[Any]] = {}
     seen = 0
     with path.open("rb") as lines:
         for line in lines:

@@ -20,7 +20,7 @@ import structlog
 
 from streamdrift import __version__, kernels
 from streamdrift.embedded.demo import demo as embedded_demo
-from streamdrift.embedded.replay import Replay
+from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.ledger import Ledger
@@ -113,7 +113,12 @@ def detect() -> int:
 
     def source(topic: str, group: str, restore: int) -> kafka.KafkaSource:
         return kafka.KafkaSource(
-            settings.kafka, topic, f"{settings.kafka.group}-{group}", clock=clock, restore_events_max=restore
+            settings.kafka,
+            topic,
+            f"{settings.kafka.group}-{group}",
+            clock=clock,
+            restore_events_max=restore,
+            on_error=service.overcome,
         )
 
     def build(stage: Any, topic: str, restore: int, idle: Callable[[], bool] = lambda: True) -> Worker:
@@ -182,6 +187,11 @@ class Service:
     def add(self, stage: str, build: Callable[[], Any]) -> None:
         """Register a worker; ``build`` is called in its thread, and again after a passing fault."""
         self._builders[stage] = build
+
+    def overcome(self, error: Exception) -> None:
+        """Note a fault that a transport got over by itself."""
+        self.metrics.transport_errors.labels("kafka").inc()
+        self.log.warning("fault overcome", reason=str(error))
 
     def caught_up(self, stage: str) -> bool:
         """Whether another stage of this process runs, and has nothing left to do."""

@@ -118,6 +118,7 @@ class Detect:
             output.alerts += self.bank.update([block], split=False)
         self._count.dead(rejected)
         self._count.bank(self.bank)
+        output.alerts.sort(key=lambda alert: (alert.detected_at, alert.series_id))  # blocks come segment by segment
         output.messages = dead_letters(rejected, self._settings) + alert_messages(output.alerts, self._settings)
         self._count.alerts(output.alerts)
         return output
@@ -264,6 +265,7 @@ class Worker:
         self._done: dict[Partition, int] = {}
         self._committed_at = clock.monotonic()
         self._restoring = False
+        self._lagging: set[Partition] = set()
         self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
 
     def step(self, timeout_s: float) -> int:
@@ -319,7 +321,11 @@ class Worker:
         for record in records:
             if not record.replayed:
                 self._done[record.partition] = record.offset + 1
-        for partition, lag in self._source.lag().items():
+        lags = self._source.lag()
+        for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
+            self._metrics.lag.remove(gone.name, str(gone.index))
+        self._lagging = set(lags)
+        for partition, lag in lags.items():
             self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
         if not records:
             return

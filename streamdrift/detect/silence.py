@@ -13,6 +13,9 @@ from streamdrift.blocks.column import Ints
 from streamdrift.detect.traffic import Gap, Traffic
 from streamdrift.ports import Partition
 
+IDLE_AGE_MAX_MS = 86_400_000
+"""A day: events that ended longer ago are no traffic that fell silent, but a recording."""
+
 
 @dataclass(slots=True)
 class _State:
@@ -45,11 +48,15 @@ class Silence:
         return told
 
     def idle(self, now_ms: int, traffic: Mapping[str, Traffic]) -> list[Alert]:
-        """Return the alerts of models silent for too long by the clock; an event would have told the same."""
+        """Return the alerts of models silent for too long by the clock; an event would have told the same.
+
+        Recorded events that are played have stopped long ago by the clock: of those it says nothing.
+        """
         alerts = []
         for model, state in self._states.items():
             limit = traffic[model].silence_ms
-            if limit is not None and not state.silent and now_ms > state.latest + limit:
+            late = now_ms - state.latest - limit if limit is not None else -1
+            if limit is not None and not state.silent and 0 < late < IDLE_AGE_MAX_MS:
                 state.silent = True
                 block = _nothing(model, state.latest + limit)
                 alert = traffic[model].silence(block, 0, state.gap(opens=True, at=state.latest + limit))
