@@ -162,7 +162,7 @@ def test_silence_is_judged_by_the_clock_only_when_nothing_waits() -> None:
     for i in range(400):
         event = {"model": "m", "occurred_at": 1_700_000_000_000 + i * 1_000, "features": {"x": 1}}
         broker.append(TOPICS.events, json.dumps(event).encode())
-    clock = FakeClock(1_700_000_000 + 100_000)
+    clock = FakeClock(1_700_000_000 + 10_000)
     allowed = [False]
     source = MemorySource(broker, TOPICS.events, "detect")
     w = Worker(

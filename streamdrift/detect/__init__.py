@@ -2,7 +2,8 @@
 
 ``baseline``      the reference window, and what is read off it
 ``adwin``, ``page_hinkley``, ``ks``   detectors, one file each, behind ``base.Detector``
-``confirm``       the calibrated scan that a candidate must pass
+``confirm``       the scan that a candidate must pass
+``calibration``, ``dependence``   what is normal for its sums, by the reference's own restlessness
 ``faults``        missing, invalid and unseen values: a scan of shares
 ``series``        one feature in one segment: learns, watches, opens and resolves its alert
 ``traffic``       a model's arrivals: silence, volume, shares of its segments

@@ -11,7 +11,7 @@ from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect.baseline import Reference
-from streamdrift.detect.confirm import STRETCH
+from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.policy import Verdict
 

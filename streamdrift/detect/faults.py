@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Ints
-from streamdrift.detect.confirm import UNIT, Evidence, Scan, joined, share_calibration, unjudged
+from streamdrift.detect.calibration import UNIT, joined, share_calibration, unjudged
+from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings
 

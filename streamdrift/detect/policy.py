@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamdrift.blocks.column import Ints
-from streamdrift.detect.confirm import STRETCH, WINDOWS, Evidence
+from streamdrift.detect.calibration import STRETCH, WINDOWS
+from streamdrift.detect.confirm import Evidence
 from streamdrift.settings import PolicySettings
 
 LONGER = 4

@@ -17,7 +17,8 @@ from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
 from streamdrift.detect.baseline import Reference
-from streamdrift.detect.confirm import STRETCH, Scan, calibrate, score_table
+from streamdrift.detect.calibration import STRETCH, calibrate, score_table
+from streamdrift.detect.confirm import Scan
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.ks import Ks

@@ -17,17 +17,8 @@ from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats, Ints
 from streamdrift.detect import baseline, explain
 from streamdrift.detect.baseline import Reference
-from streamdrift.detect.confirm import (
-    STRETCH,
-    UNIT,
-    Calibration,
-    Evidence,
-    Scan,
-    calibrate,
-    joined,
-    score_table,
-    share_calibration,
-)
+from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
+from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import AnomalySettings, PolicySettings

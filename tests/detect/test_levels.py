@@ -10,7 +10,8 @@ import pytest
 
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
-from streamdrift.detect.confirm import STRETCH, Scan, calibrate, rate, score_table, share_calibration
+from streamdrift.detect.calibration import STRETCH, calibrate, score_table, share_calibration
+from streamdrift.detect.confirm import Scan, rate
 from streamdrift.detect.dependence import autoregression, inflation
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings

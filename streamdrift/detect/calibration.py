@@ -1,0 +1,226 @@
+"""What is normal for a score: its mean, spread and skewness, and how far sums over windows may go by themselves.
+
+Everything comes from the reference window: an autoregressive fit gives each window its effective sample size; where the
+reference wanders more than the fit explains (a season, long memory), the range of window means that it visited becomes an
+envelope, and only what lies beyond it counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+from streamdrift.blocks.column import Bools, Floats, Ints
+from streamdrift.detect.dependence import autoregression, inflation, inflation_error
+
+STRETCH = 16
+"""Events per sum."""
+WINDOWS: Ints = np.array([1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256])
+"""Window lengths that are scanned, in stretches."""
+LONGEST = int(WINDOWS[-1])
+UNIT = 1 << 20
+"""One, as an integer score."""
+WEIGHTS = np.array([1.0, 1.0, 0.85, 0.85])
+"""Share of the sample size that each score may claim: four scores are four chances of a false alarm."""
+WEIGHTS_DEPENDENT = np.array([1.0, 0.9, 0.7, 0.7])
+INDEPENDENT_MAX = 1.5  # long-run variance, relative to independence, up to which a series counts as independent
+SIZE_MIN = 10.0  # least effective sample size of a window that may speak for a dependent series
+DEPARTURE = 3.0  # first score of a value beyond all of the reference
+LEVEL = 3.2905  # standard normal quantile .9995: how far the reference may wander before it counts as restless
+
+
+@lru_cache(maxsize=8)
+def score_table(n: int) -> Ints:
+    """(2n+1, 4) integer scores by twice the mid-rank in a reference of n values."""
+    u = (np.arange(2 * n + 1) / 2 + 0.5) / (n + 1)
+    normal = NormalDist()
+    z = np.clip([normal.inv_cdf(p) for p in u.tolist()], -3, 3)
+    scores = np.stack([z, z * z, math.sqrt(2) * np.cos(3 * np.pi * u), math.sqrt(2) * np.cos(4 * np.pi * u)], axis=1)
+    table: Ints = np.rint(scores * UNIT).astype(np.int64)
+    return table
+
+
+@dataclass(slots=True)
+class Calibration:
+    """What is normal for C scores of a series, over S windows.
+
+    Attributes
+    ----------
+    mean, sd
+        (C,) of the scores in the reference.
+    size
+        (S, C) effective sample size of each window; 0 where it may not speak.
+    low, high
+        (S, C) envelope of window means, in sd.
+    skew_up, skew_down
+        (C,) skewness of a sum in either direction, at least 0; ``inf`` closes the direction.
+    """
+
+    mean: Floats
+    sd: Floats
+    size: Floats
+    low: Floats
+    high: Floats
+    skew_up: Floats
+    skew_down: Floats
+
+    def of(self, channel: int) -> Calibration:
+        """Return the calibration of one score alone."""
+        only = slice(channel, channel + 1)
+        return Calibration(
+            self.mean[only],
+            self.sd[only],
+            self.size[:, only],
+            self.low[:, only],
+            self.high[:, only],
+            self.skew_up[only],
+            self.skew_down[only],
+        )
+
+
+def joined(parts: Sequence[Calibration]) -> Calibration:
+    """Return one calibration of all the parts' scores, in order."""
+    return Calibration(
+        *(
+            np.concatenate([getattr(part, name) for part in parts], axis=-1)
+            for name in ("mean", "sd", "size", "low", "high", "skew_up", "skew_down")
+        ),
+    )
+
+
+def unjudged(count: int) -> Calibration:
+    """Return the calibration of scores that are summed, and never give evidence."""
+    per_window, per_score = np.zeros((len(WINDOWS), count)), np.zeros(count)
+    return Calibration(per_score, np.ones(count), per_window, per_window, per_window, per_score, per_score)
+
+
+def calibrate(scores: Ints) -> Calibration:
+    """Return the calibration of (n, C) integer scores of the reference window in event order."""
+    found = _calibrate(scores, None)
+    restless: Bools = np.any(found[1] > 0, axis=1)  # a window that one score can't be trusted at, none can
+    return _calibrate(scores, restless)[0] if restless.any() else found[0]
+
+
+def _calibrate(scores: Ints, forced: Bools | None) -> tuple[Calibration, Floats]:
+    n, c = scores.shape
+    values = scores / UNIT
+    mean, sd = values.mean(axis=0), values.std(axis=0)
+    flat = sd < 1e-9
+    sd[flat] = 1.0
+    size, low, high = np.zeros((3, len(WINDOWS), c))
+    restless = np.zeros((len(WINDOWS), c))
+    skew_up, skew_down = np.zeros((2, c))
+    if flat[0]:  # a constant: any departure is as rare as half an event in the reference, and counts as Poisson
+        rarity = math.sqrt(0.5 / (n + 1))
+        sd[0], size[:, 0] = DEPARTURE * rarity, WINDOWS * STRETCH
+        skew_up[0] = skew_down[0] = 1 / rarity
+    for i in np.flatnonzero(~flat).tolist():
+        one = _one_score((values[:, i] - mean[i]) / sd[i], i, forced)
+        size[:, i], low[:, i], high[:, i], restless[:, i], skew_up[i], skew_down[i] = one
+    return Calibration(mean, sd, size, low, high, skew_up, skew_down), restless
+
+
+def _one_score(
+    z: Floats,
+    score: int,
+    forced: Bools | None,
+) -> tuple[Floats, Floats, Floats, Floats, float, float]:
+    n = len(z)
+    phi, acf = autoregression(z)
+    lengths = WINDOWS * STRETCH
+    spans = np.array([*lengths.tolist(), min(n, int(lengths[-1])), max(int(lengths[-1]), n)])
+    factors = np.maximum(inflation(phi, acf, spans), 1.0) * inflation_error(phi, acf, n)
+    dependent = float(factors[-1]) > INDEPENDENT_MAX
+    sums = np.concatenate([[0.0], np.cumsum(z)])
+    skew_up, skew_down = _skews(z, sums, float(factors[int(np.searchsorted(lengths, 64))]), dependent=dependent)
+    size, low, high, restless = np.zeros((4, len(WINDOWS)))
+    envelope: tuple[float, float] | None = None
+    for s, w in enumerate(lengths.tolist()):
+        factor, own, mode = float(factors[s]), float(factors[-2]), False
+        if 4 * w <= n:
+            wander = _wander(sums, w)
+            dof = max(1.0, 1.5 * n / w)
+            mode = wander > factor * _chi2_quantile(dof) or (forced is not None and bool(forced[s]))
+            if mode and w >= 64:
+                means = _means(sums, w)
+                envelope = float(means.min()), float(means.max())
+                factor, own = _roughness(sums, w, n), 0.0
+                low[s], high[s] = envelope
+            elif mode:
+                factor = 1.2 * wander
+        if not mode and envelope is not None:  # too long to be judged by itself: what shorter windows showed holds
+            (low[s], high[s]), factor, own = envelope, 4 * max(factor, 1.0), 0.0
+        restless[s] = mode
+        silent = dependent and w / factor < SIZE_MIN and not mode
+        weights = WEIGHTS_DEPENDENT if dependent or envelope is not None or forced is not None else WEIGHTS
+        size[s] = 0.0 if silent else weights[score] / (factor / w + own / n)
+    return size, low, high, restless, skew_up, skew_down
+
+
+def _means(sums: Floats, w: int) -> Floats:
+    """Means of windows of w values, an eighth of w apart."""
+    step = max(1, w // 8)
+    ends = sums[w::step]
+    return (ends - sums[:-w:step][: len(ends)]) / w
+
+
+def _wander(sums: Floats, w: int) -> float:
+    """Variance of a window's mean about the reference mean, relative to that of independent values."""
+    return float(w * np.mean(_means(sums, w) ** 2))
+
+
+def _roughness(sums: Floats, w: int, n: int) -> float:
+    """Variance left between adjacent windows once slow wandering is taken out, with its own error added."""
+    differences = (sums[2 * w :] - 2 * sums[w:-w] + sums[: -2 * w]) / w
+    return max(1.0, float(w * 0.5 * np.mean(differences**2)) * (1 + 2 * math.sqrt(2 / (1.5 * n / w))))
+
+
+def _skews(z: Floats, sums: Floats, factor_64: float, *, dependent: bool) -> tuple[float, float]:
+    skew = float(np.mean(z**3))
+    up, down = max(skew, 0.0), max(-skew, 0.0)
+    if dependent and len(z) >= 128:  # dependence adds skewness to sums: measure it on windows of 64, with its error
+        means = (sums[64::16] - sums[:-64:16]) / 64
+        means = means - means.mean()
+        spread = float(np.mean(means**2))
+        scale = math.sqrt(64 / min(factor_64, 64.0))
+        measured = float(np.mean(means**3)) / max(spread, 1e-12) ** 1.5 * scale
+        error = math.sqrt(6 / (1.5 * len(z) / 64)) * scale
+        up, down = max(1.5 * up, measured + error), max(1.5 * down, -measured + error)
+    return up, down
+
+
+def _chi2_quantile(dof: float) -> float:
+    """.9995 quantile of chi-squared over its degrees of freedom (Wilson & Hilferty 1931)."""
+    return (1 - 2 / (9 * dof) + LEVEL * math.sqrt(2 / (9 * dof))) ** 3
+
+
+def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibration:
+    """Calibration of a share of events that had ``hits`` in n reference events.
+
+    ``flags``, the (n, 1) scores of the reference, lets its own dependence speak where there are enough hits. A share
+    of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio.
+    """
+    p = (hits + 0.5) / (n + 1)
+    sd = math.sqrt(p * (1 - p))
+    if flags is not None and min(hits, n - hits) >= 20:
+        found = calibrate(flags)
+        shape = (len(WINDOWS), 1)
+        if found.size.shape == shape and found.size.any():
+            return found
+    lengths = (WINDOWS * STRETCH)[:, None].astype(np.float64)
+    skew = (1 - 2 * p) / sd
+    zeros = np.zeros((len(WINDOWS), 1))
+    return Calibration(
+        np.array([p]),
+        np.array([sd]),
+        1 / (1 / lengths + 1 / n) if hits else lengths.copy(),
+        zeros,
+        zeros.copy(),
+        np.array([max(skew, 0.0)]),
+        np.array([max(-skew, 0.0)]),
+    )
