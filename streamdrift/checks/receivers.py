@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 from typing import Literal, Protocol
 
 DROPPED_S = 30.0
@@ -112,9 +114,20 @@ class Script:
 
 
 class ScriptedServer:
-    """A server on a free local port that answers by script, one connection after the other, and keeps what came."""
+    """A server on a free local port that answers by script and keeps what came.
 
-    def __init__(self, default: Script) -> None:
+    Parameters
+    ----------
+    default
+        The answer once the script is at its end.
+    certificate
+        Files of a certificate and its key, to speak TLS.
+    """
+
+    def __init__(self, default: Script, certificate: tuple[Path, Path] | None = None) -> None:
+        self._tls = None if certificate is None else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if self._tls is not None and certificate is not None:
+            self._tls.load_cert_chain(*certificate)
         self.requests: list[Request] = []
         self.script: deque[Script] = deque()
         self._default = default
@@ -147,14 +160,14 @@ class ScriptedServer:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            connection.settimeout(DROPPED_S)
-            try:
-                request = _read(connection)
-                self.requests.append(request)
-                self._answer(connection, self.script.popleft() if self.script else self._default)
-            except OSError:
-                return
+        connection.settimeout(DROPPED_S)
+        try:
+            # wrapping detaches the connection: what it returns is the one to close
+            with connection if self._tls is None else self._tls.wrap_socket(connection, server_side=True) as stream:
+                self.requests.append(_read(stream))
+                self._answer(stream, self.script.popleft() if self.script else self._default)
+        except OSError:
+            connection.close()
 
     def _answer(self, connection: socket.socket, script: Script) -> None:
         lines = [f"HTTP/1.1 {script.status} Scripted", f"Content-Length: {len(script.body)}", "Connection: close"]

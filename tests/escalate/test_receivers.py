@@ -1,7 +1,10 @@
 import hashlib
 import hmac
+import shutil
+import subprocess
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -10,6 +13,7 @@ from pydantic import SecretStr
 
 from streamdrift.alerts import digest
 from streamdrift.checks.receivers import Check, Rig, Script, ScriptedServer, receiver_checks
+from streamdrift.errors import SettingsProblem
 from streamdrift.escalate import page
 from streamdrift.escalate.policy import Incident, apply
 from streamdrift.escalate.receivers import Outcome, Page, PagerDuty, Receiver, Webhook, build_receivers
@@ -158,6 +162,40 @@ def test_a_gone_webhook_is_told_as_such(server: ScriptedServer) -> None:
     assert Webhook(WebhookSettings(url=server.url)).send(make_page(), NOW).name == "permanent"
 
 
+# TLS -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(made)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return made, key
+
+
+def test_only_whom_a_known_authority_vouches_for_is_told(
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ScriptedServer(Script(202), certificate)
+    try:
+        url = server.url.replace("http://127.0.0.1", "https://localhost")
+        found = pagerduty(url, 5).send("trigger", "c0ffee")
+        assert (found.name, server.requests) == ("retry", [])
+        assert "TLS failed (CERTIFICATE_VERIFY_FAILED)" in found.reason
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        assert pagerduty(url.replace("localhost", "127.0.0.1"), 5).send("trigger", "c0ffee").name == "retry"
+        assert pagerduty(url, 5).send("trigger", "c0ffee").name == "delivered"
+        server.script.append(Script(fault="drip"))
+        assert pagerduty(url, 0.5).send("trigger", "c0ffee").name == "ambiguous"
+    finally:
+        server.stop()
+
+
 # From the settings ---------------------------------------------------------------------------------------------------
 
 
@@ -169,5 +207,10 @@ def test_receivers_are_on_when_they_have_a_place_to_go() -> None:
     )
     found = build_receivers(Settings(escalate=both), metrics)
     assert [receiver.name for receiver in found] == ["pagerduty", "webhook"]
-    labels = {"receiver": "pagerduty", "outcome": "dead"}
+    labels = {"receiver": "pagerduty", "outcome": "dead"}  # counted from 0, so that the first one is a rise
     assert metrics.registry.get_sample_value("streamdrift_deliveries_total", labels) == 0.0
+
+
+def test_a_port_that_there_cannot_be_is_told_at_start() -> None:
+    with pytest.raises(SettingsProblem, match=r"https://x\.example:99999 has a port that is not between"):
+        Webhook(WebhookSettings(url="https://x.example:99999/secret"))

@@ -13,11 +13,12 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from types import TracebackType
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError
 
+from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Permanent, RetryAt
 
 DETAIL_BYTES_MAX = 300
@@ -49,10 +50,19 @@ class HttpDoor:
         Of the attempt, once connected; connecting may take as long for each address that the name has.
     secrets
         Texts that are masked in what the other side says.
+
+    Raises
+    ------
+    SettingsProblem
+        The URL has a port that there can't be.
     """
 
     def __init__(self, url: str, timeout_s: float, secrets: Iterable[str] = ()) -> None:
         self._url, self._timeout_s = urlsplit(url), timeout_s
+        try:
+            self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
+        except ValueError:
+            raise SettingsProblem(f"{self.place} has a port that is not between 1 and 65535; mend that URL") from None
         parts = [
             part for part in re.split("[/&=]", f"{self._url.path}/{self._url.query}") if len(part) >= TOKEN_LENGTH_MIN
         ]
@@ -79,7 +89,7 @@ class HttpDoor:
         Ambiguous
             Something was sent, and no answer came.
         """
-        with closing(_connection(self._url, self._timeout_s)) as connection:
+        with closing(self._connection()) as connection:
             try:
                 connection.connect()
             except (HTTPError, OSError, ValueError) as e:
@@ -90,6 +100,13 @@ class HttpDoor:
                 except (HTTPError, HTTPException, OSError, ValueError) as e:
                     cause = f"no answer within {self._timeout_s:g} s" if deadline.passed else _cause(e)
                     return Ambiguous(reason=f"sent to {self.place}, but then {cause}")
+
+    def _connection(self) -> HTTPConnection:
+        host = self._url.hostname or ""
+        if self._url.scheme == "https":
+            context = ssl.create_default_context()
+            return HTTPSConnection(host, self._port, timeout=self._timeout_s, ssl_context=context)
+        return HTTPConnection(host, self._port, timeout=self._timeout_s)
 
     def _exchange(self, connection: HTTPConnection, body: bytes, headers: Mapping[str, str], now: float) -> Answer:
         path = self._url._replace(scheme="", netloc="", fragment="", path=self._url.path or "/")
@@ -151,13 +168,6 @@ def _date(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def _connection(url: SplitResult, timeout_s: float) -> HTTPConnection:
-    host = url.hostname or ""
-    if url.scheme == "https":
-        return HTTPSConnection(host, url.port or 443, timeout=timeout_s, ssl_context=ssl.create_default_context())
-    return HTTPConnection(host, url.port or 80, timeout=timeout_s)
 
 
 def _cause(error: Exception) -> str:
