@@ -148,15 +148,16 @@ def escalate() -> int:
     settings, clock, metrics = service.settings, service.clock, service.metrics
 
     def build() -> EscalationWorker:
+        receivers, ledger = build_receivers(settings, metrics), Ledger(settings.escalate.ledger)
         source = kafka.KafkaSource(
             settings.kafka,
             settings.topics.alerts,
             f"{settings.kafka.group}-escalate",
             clock=clock,
-            restore_events_max=0,
+            on_error=service.overcome,
         )
-        ledger = Ledger(settings.escalate.ledger)
-        return EscalationWorker(source, ledger, build_receivers(settings, metrics), settings, clock, metrics)
+        sink = kafka.KafkaSink(settings.kafka, clock)
+        return EscalationWorker(source, ledger, receivers, settings, clock, metrics, sink=sink)
 
     service.add("escalate", build)
     return service.run()

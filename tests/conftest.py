@@ -16,11 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.broker import Broker, NoBrokerError, running
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Let kafka-python load its schemas the way Python 3.11 calls deprecated (and 3.13 no longer does)."""
-    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With ``--dist loadgroup`` all broker tests go to one worker, and so need one broker."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Decision, Incident, apply, choose
@@ -56,8 +57,9 @@ class IncidentBook:
         return len(self._incidents) - len(self.paged)
 
     def reports(self) -> tuple[IncidentReport, ...]:
-        """What the report shows of each incident that paged."""
-        return tuple(IncidentReport(i, self._heat.get(i.incident_id)) for i in self.paged)
+        """What the report shows of each incident that paged: all that it had, not only what still fires at the end."""
+        whole = (replace(i, resolved=frozenset()) for i in self.paged)
+        return tuple(IncidentReport(i, self._heat.get(i.incident_id)) for i in whole)
 
 
 def heat_map(heat: dict[tuple[str, str], float]) -> HeatMap | None:

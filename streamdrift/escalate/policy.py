@@ -3,7 +3,7 @@
 An alert goes to the open incident of its model
 
 1. in which its series fires; else
-2. in which its feature fires for the same reason, wherever: one cause, seen in one more segment; else
+2. in which its feature fires for the same reason, in the same direction, wherever: one cause, seen in one more segment; else
 3. whose last alert, or one of whose change points, lies within ``incident_window_s`` of its own.
 
 Else it opens a new one. Joining alone pages nobody. Growth does: a higher severity, from a segment to all traffic, four
@@ -101,7 +101,15 @@ def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) 
 
 
 def _same_signal(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
-    return any(held.feature == alert.feature and held.reason == alert.reason for held in incident.firing)
+    return any(
+        held.feature == alert.feature and held.reason == alert.reason and _rises(held) == _rises(alert)
+        for held in incident.firing
+    )
+
+
+def _rises(alert: Alert) -> bool:
+    """A feature that goes up in one segment has another cause than one that goes down in others."""
+    return alert.effect_unit != "sd" or alert.effect_size >= 0
 
 
 def _same_time(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
