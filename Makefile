@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
+SCORER := .cache/scorer
 CODE   := streamdrift tests benchmarks deploy tools
 
 EVALUATE ?=
@@ -66,7 +67,9 @@ accuracy: $(DEV) ## recall, precision and delay by an evaluation script: make ac
 	@test -f "$(EVALUATE)" || { \
 	  echo "make accuracy needs a script that scores \`streamdrift replay\` on cases whose truth is known:" >&2; \
 	  echo "  make accuracy EVALUATE=path/to/evaluate.py" >&2; exit 2; }
-	$(BIN)/python "$(EVALUATE)" --streamdrift "$(abspath $(BIN))/streamdrift" $(ARGS)
+	@test -x $(SCORER)/bin/python || { $(PYTHON) -m venv $(SCORER) && \
+	  $(SCORER)/bin/python -m pip install -q --disable-pip-version-check numpy pandas pyarrow; }
+	$(SCORER)/bin/python "$(EVALUATE)" --streamdrift "$(or $(COMMAND),$(abspath $(BIN))/streamdrift)" $(ARGS)
 
 format: $(DEV) ## put the code in form
 	$(BIN)/ruff format $(CODE)
