@@ -31,6 +31,7 @@ from streamdrift.ports import Record
 from streamdrift.settings import KafkaSettings, Settings, TopicSettings, WebhookSettings, load
 from streamdrift.telemetry import Health, Metrics, serve
 from streamdrift.transports.kafka import KafkaSource, create_topics
+from tests.transports.clock import RealClock
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -49,14 +50,6 @@ EXAMPLES = {
     "outcome": ("delivered", "dead"),
 }
 """Label values that the queries ask for; any other label has one made up."""
-
-
-class RealClock:
-    """The clock as it is."""
-
-    now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
 
 
 def tool(name: str) -> str:

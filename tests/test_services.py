@@ -23,20 +23,10 @@ from streamdrift.alerts import Alert
 from streamdrift.demo.receiver import Receiver
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import KafkaSink
+from tests.transports.clock import RealClock
 
 START = 1_700_000_000_000
 TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state")
-
-
-class SystemClock:
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @pytest.fixture
@@ -143,7 +133,7 @@ def traffic(n: int, seed: int = 3) -> Iterator[bytes]:
 
 
 def publish(kafka_settings: KafkaSettings, topic: str, events: list[bytes]) -> None:
-    sink = KafkaSink(kafka_settings, SystemClock())
+    sink = KafkaSink(kafka_settings, RealClock())
     for event in events:
         sink.send(topic, event)
     sink.flush(60)
@@ -237,7 +227,7 @@ def test_an_alert_on_the_topic_becomes_one_page_and_a_restart_pages_nobody_twice
     assert run(["topics", "create"], environment).returncode == 0
     alerts = replayed(list(traffic(60_000)), environment, tmp_path)
     publish(kafka_settings, environment["STREAMDRIFT_TOPICS__ALERTS"], [a.to_cloudevent() for a in alerts])
-    with Receiver("canary-secret-of-the-webhook", SystemClock()) as receiver:
+    with Receiver("canary-secret-of-the-webhook", RealClock()) as receiver:
         environment |= {
             "STREAMDRIFT_ESCALATE__LEDGER": str(tmp_path / "ledger.sqlite3"),
             "STREAMDRIFT_ESCALATE__EVENT_AGE_MAX_S": "1e12",

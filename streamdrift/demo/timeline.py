@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.text import Text
 
 from streamdrift.escalate.policy import Incident, blast_radius, headline
+from streamdrift.escalate.words import duration, effect
 from streamdrift.report import words
 from streamdrift.report.markup import label, visible
 
@@ -76,11 +77,11 @@ class Timeline:
             case "open" | "grow":
                 return headline(incident)
             case "resolve":
-                return f"{words.title(lead)}, after {words.duration((at_ms - incident.onset_at) / 1000)}"
+                return f"{words.title(lead)}, after {duration((at_ms - incident.onset_at) / 1000)}"
             case "join":
                 newest = max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
                 # what joins may also be a recovery of one series: that is told once all are well
-                return f"{words.title(newest)}: {words.effect(newest)}" if newest.detected_at == at_ms else None
+                return f"{words.title(newest)}: {effect(newest)}" if newest.detected_at == at_ms else None
             case _:
                 return None
 

@@ -1,4 +1,4 @@
-"""Figures, times and names as a page tells them: short, in plain characters, on one line."""
+"""Figures, times and names as every output tells them: short, in plain characters, on one line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from streamdrift.alerts import Alert
 
 MINUS = "\u2212"
+UNKNOWN = "?"
+"""Stands where a figure is missing: a dash beside figures would be read as a minus."""
 _SHARES = (("null_rate", "null"), ("invalid_rate", "invalid"), ("unseen_rate", "in new categories"))
 
 
@@ -31,7 +33,7 @@ def effect(alert: Alert) -> str:
 def _traffic(alert: Alert) -> str:
     then, now = alert.reference, alert.current
     if _is_number(now.get("gap_s")):
-        return f"{number(now['gap_s'])} s without an event, at most {number(then.get('longest_gap_s'))} s before"
+        return f"{duration(now['gap_s'])} without an event, at most {duration(then.get('longest_gap_s'))} before"
     if _is_number(now.get("share")):
         return f"{percent(then.get('share'))} → {percent(now['share'])} of traffic"
     if _is_number(now.get("rate")):
@@ -58,7 +60,7 @@ def number(value: Any) -> str:
     ('151', '1,234', '0.0123', '−3', '?')
     """
     if not _is_number(value):
-        return "?"
+        return UNKNOWN
     size = abs(value)
     if size >= 1e9 or 0 < size < 1e-4:
         written = f"{size:.2e}"
@@ -81,15 +83,35 @@ def signed(value: float) -> str:
 def percent(value: Any) -> str:
     """A share as a percentage, to a tenth below 20 %.
 
-    >>> percent(0.001), percent(0.102), percent(0.364), percent(0.0), percent(0.00012)
-    ('0.1 %', '10.2 %', '36 %', '0 %', '0.012 %')
+    >>> percent(0.001), percent(0.102), percent(0.364), percent(0.0), percent(0.00012), percent(-0.2)
+    ('0.1 %', '10.2 %', '36 %', '0 %', '0.012 %', '−20 %')
     """
     if not _is_number(value):
-        return "?"
-    hundredths = 100 * value
-    if hundredths == 0 or abs(hundredths) >= 19.95:
-        return f"{hundredths:.0f} %"
-    return f"{hundredths:.1f} %" if abs(hundredths) >= 0.1 else f"{hundredths:.2g} %"
+        return UNKNOWN
+    sign, hundredths = (MINUS if value < 0 else ""), 100 * abs(value)
+    if hundredths == 0 or hundredths >= 19.95:
+        return f"{sign}{hundredths:,.0f} %"
+    return f"{sign}{hundredths:.1f} %" if hundredths >= 0.1 else f"{sign}{hundredths:.2g} %"
+
+
+def duration(seconds: Any) -> str:
+    """The two largest units of a time.
+
+    >>> duration(304_200), duration(90), duration(0.5), duration(math.inf)
+    ('3 d 12 h', '1 min 30 s', '0.5 s', '?')
+    """
+    if not _is_number(seconds):
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    rest, parts = round(seconds), []
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count:,} {unit}")
+        elif parts:
+            break  # "2 d 0 h 5 min" tells no more than "2 d"
+    return " ".join(parts[:2])
 
 
 def moment(ms: int) -> str:

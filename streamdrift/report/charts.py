@@ -10,8 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 from streamdrift.alerts import Alert
+from streamdrift.escalate.words import number
 from streamdrift.report.markup import Markup, label, tag
-from streamdrift.report.words import number, percent
+from streamdrift.report.words import percent
 
 CATEGORIES_MAX = 8
 HEIGHT = 100.0

@@ -81,7 +81,7 @@ def test_says_what_where_since_when_and_how_much(all_kinds: list[Alert], inciden
     for piece in ("17 Apr 2013, 08:00 UTC", "2 h later", "3 d 12 h after the onset", "0 % → 10.0 % null"):
         assert piece in page
     assert "mean 144 → 107 (−0.77 sd)" in page
-    assert "16.1 % → 0 % of all events" in page
+    assert "16.1 % → 0 % of traffic" in page
     assert "streamdrift demo" in page
 
 
@@ -210,9 +210,9 @@ def test_the_strip_keeps_to_its_bounds(alert: Make, incident: Make, report: Make
         (0.0, "0 %"),
         (1.0, "100 %"),
         (0.0004, "0.04 %"),
-        (None, "–"),
-        (math.nan, "–"),
-        (-0.2, "−20.0 %"),
+        (None, "?"),
+        (math.nan, "?"),
+        (-0.2, "−20 %"),
     ],
 )
 def test_percent(value: float | None, written: str) -> None:
@@ -221,7 +221,7 @@ def test_percent(value: float | None, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(304_200, "3 d 12 h"), (90, "1 min 30 s"), (0.5, "0.5 s"), (7200, "2 h"), (172_860, "2 d"), (math.inf, "–")],
+    [(304_200, "3 d 12 h"), (90, "1 min 30 s"), (0.5, "0.5 s"), (7200, "2 h"), (172_860, "2 d"), (math.inf, "?")],
 )
 def test_duration(seconds: float, written: str) -> None:
     assert words.duration(seconds).replace("\u00a0", " ") == written
