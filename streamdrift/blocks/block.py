@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -90,18 +90,36 @@ class Block:
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
         )
 
-    def segments(self, wanted: Sequence[str] | None = None) -> Iterator[tuple[dict[str, str], Ints]]:
+    def segments(
+        self, wanted: Sequence[str] | None = None, among: Mapping[str, Container[str]] | None = None
+    ) -> Iterator[tuple[dict[str, str], Ints]]:
         """Yield each segment with its rows: dimensions by name, values in order of appearance.
 
         The rows are not yet cut out: who has no room for a segment skips it at no cost.
+
+        Parameters
+        ----------
+        wanted
+            Dimensions to split by; None for all.
+        among
+            Values to look for, by dimension; None for all. What is not among them costs next to nothing.
         """
-        for dimension in sorted(self.dimensions):
-            if wanted is not None and dimension not in wanted:
-                continue
-            coded = self.dimensions[dimension]
+        for dimension, coded in self._dimensions(wanted):
             by_code = np.argsort(coded.codes, kind="stable")
             starts = np.searchsorted(coded.codes[by_code], np.arange(len(coded.values) + 1))
+            sought = None if among is None else among.get(dimension, ())
             for code, value in enumerate(coded.values):
+                if sought is not None and value not in sought:
+                    continue
                 rows = by_code[starts[code] : starts[code + 1]]
                 if len(rows):
                     yield {dimension: value}, rows
+
+    def segments_count(self, wanted: Sequence[str] | None = None) -> int:
+        """How many segments ``segments`` yields, without yielding them."""
+        return sum(len(np.unique(coded.codes[coded.codes >= 0])) for _, coded in self._dimensions(wanted))
+
+    def _dimensions(self, wanted: Sequence[str] | None) -> Iterator[tuple[str, Coded]]:
+        for dimension in sorted(self.dimensions):
+            if wanted is None or dimension in wanted:
+                yield dimension, self.dimensions[dimension]

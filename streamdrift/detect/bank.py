@@ -51,6 +51,7 @@ class Bank:
         self._settings, self._config_hash = settings, config_hash
         self._groups: dict[tuple[str, str, str], Group] = {}
         self._segments_of: Counter[str] = Counter()
+        self._held: dict[tuple[str, str], dict[str, set[str]]] = {}
         self._overflown: set[str] = set()
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
@@ -72,6 +73,8 @@ class Bank:
         for block in blocks:
             fresh = self._group(block, block.segment)
             if fresh is None:
+                if block.segment:
+                    told += self._overflow(block, 0)
                 continue
             rows = fresh.fresh(block)
             self.duplicates += len(block) - len(rows)
@@ -106,14 +109,19 @@ class Bank:
     def _update_segments(self, rows: Block) -> Told:
         told: Told = []
         wanted = self._settings.segments
+        held = self._held.get((rows.stream, rows.model), {}) if rows.model in self._overflown else None
         # by first row, so that who gets the last place does not depend on how the events were cut into blocks
-        segments = sorted(rows.segments(wanted), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
+        segments = sorted(rows.segments(wanted, held), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
         for segment, where in segments:
             group = self._group(rows, segment)
             if group is None:
                 told += self._overflow(rows, int(where[0]))
             else:
                 told += self._update(group, rows.take(where, segment))
+        if held is not None and (
+            full := self._full(rows.model)
+        ):  # places never come free: what is beyond is only counted
+            self.limits_hit[full] += rows.segments_count(wanted) - len(segments)
         return told
 
     def _group(self, block: Block, segment: dict[str, str]) -> Group | None:
@@ -121,15 +129,22 @@ class Bank:
         key = (block.stream, block.model, name)
         group = self._groups.get(key)
         if group is None:
-            if segment and self._segments_of[block.model] >= self._settings.segments_per_model_max:
-                self.limits_hit["segments_per_model_max"] += 1
-                return None
-            if self.series >= self._settings.series_max:
-                self.limits_hit["series_max"] += 1
+            full = self._full(block.model if segment else None)
+            if full is not None:
+                self.limits_hit[full] += 1
                 return None
             self._segments_of[block.model] += bool(segment)
+            for dimension, value in segment.items():
+                self._held.setdefault((block.stream, block.model), {}).setdefault(dimension, set()).add(value)
             group = self._groups[key] = Group(block.model, segment, name)
         return group
+
+    def _full(self, model: str | None) -> str | None:
+        """The limit that leaves no place for another segment of a model, or for another model."""
+        if model is not None and self._segments_of[model] >= self._settings.segments_per_model_max:
+            return "segments_per_model_max"
+        # groups are counted as well: those of features that are always null have no series
+        return "series_max" if max(self.series, len(self._groups)) >= self._settings.series_max else None
 
     def make_series(self, group: Group, feature: str, role: str) -> Series | None:
         """Return a new series, None where it is not monitored or there is no room."""
@@ -157,8 +172,9 @@ class Bank:
         self._overflown.add(rows.model)
         limit = float(self._settings.segments_per_model_max)
         held = float(self._segments_of[rows.model])
+        ratio = round((held + 1) / max(held, 1), 4)
         change = Change(
-            True, "", "anomaly", "segment_overflow", ("limits",), held, limit, held, "ratio", 0, int(rows.time[row]),
+            True, "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
             {"n": int(held)}, {"n": int(held) + 1},
         )  # fmt: skip
         identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)

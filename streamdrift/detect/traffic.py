@@ -8,6 +8,7 @@ passed; what it says depends on the last event before it alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -215,10 +216,10 @@ class _Shares:
         calibrations: list[Calibration] = []
         for dimension in sorted(columns):
             texts = np.array([text if text is not None else "" for text in columns[dimension]], object)
-            for value in sorted({text for text in columns[dimension] if text is not None}):
-                flags = texts == value
-                hits = int(flags.sum())
-                if SHARE_MIN <= hits / len(flags) < 1 and len(names) < settings.segments_max:
+            counts = Counter(text for text in columns[dimension] if text is not None)
+            for value, hits in sorted(counts.items()):
+                if SHARE_MIN <= hits / len(texts) < 1 and len(names) < settings.segments_max:
+                    flags = texts == value
                     names.append((dimension, value))
                     shares.append(hits / len(flags))
                     scores = np.where(flags, UNIT, 0).astype(np.int64)[:, None]

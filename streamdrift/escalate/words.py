@@ -17,6 +17,8 @@ _SHARES = (("null_rate", "null"), ("invalid_rate", "invalid"), ("unseen_rate", "
 def effect(alert: Alert) -> str:
     """Then and now in the series' own units: ``0 % → 10.2 % null``, ``mean 151 → 113 (−0.46 sd)``."""
     then, now = alert.reference, alert.current
+    if alert.reason == "segment_overflow":
+        return f"{number(then.get('n'))} are watched, more came"
     if alert.role == "traffic":
         return _traffic(alert)
     if alert.kind == "anomaly" and alert.effect_unit == "share":

@@ -166,21 +166,47 @@ def test_blocks_delivered_twice_count_once() -> None:
     assert bank.duplicates >= 1_200
 
 
-def test_segments_over_the_limit_fold_into_all_traffic_and_one_anomaly_says_so() -> None:
+@pytest.mark.parametrize("block", [2_000, 100, 7])
+@pytest.mark.parametrize("split", [True, False])
+def test_segments_over_the_limit_fold_into_all_traffic_and_one_anomaly_says_so(block: int, split: bool) -> None:
     tree = Settings.model_validate(
         {"segments_per_model_max": 10, "reference": {"events": 200}, "detectors": {"ks": {"window_events": 100}}}
     )
     events = [
-        {"model": "m", "occurred_at": START + i, "segments": {"user": f"u{i}"}, "features": {"x": 1.0}}
+        {
+            "model": "m",
+            "occurred_at": START + i,
+            "segments": {"user": f"u{i}", "parity": str(i % 2)},
+            "features": {"x": 1.0},
+        }
         for i in range(2_000)
     ]
     assembler, bank = Assembler(tree), Bank(tree, "config")
+    alerts = []
+    for begin in range(0, 2_000, block):
+        for record in records(events)[begin : begin + block]:
+            assembler.add(record)
+        blocks = assembler.take().blocks
+        if not split:  # as off the exchange, though in the order in which one bank alone would split them
+            parts = [b.take(rows, s) for b in blocks for s, rows in b.segments(None)]
+            blocks += sorted(parts, key=lambda part: (int(part.order[0]), next(iter(part.segment))))
+        alerts += bank.update(blocks, split=split)
+    assert names(alerts) == {("m//traffic.segments", "segment_overflow")}
+    assert len(alerts) == 1
+    assert alerts[0].position["offset"] == 8
+    assert (alerts[0].current["n"], alerts[0].severity) == (11, "warning")
+    assert bank.series == 11
+    assert bank.limits_hit == {"segments_per_model_max": 1_992}
+
+
+def test_models_without_a_value_are_bounded_too() -> None:
+    tree = Settings.model_validate({"series_max": 50})
+    events = [{"model": f"m{i}", "occurred_at": START + i, "features": {"x": None}} for i in range(500)]
+    assembler, bank = Assembler(tree), Bank(tree, "config")
     for record in records(events):
         assembler.add(record)
-    alerts = bank.update(assembler.take().blocks)
-    assert names(alerts) == {("m//traffic.segments", "segment_overflow")}
-    assert bank.series == 11
-    assert bank.limits_hit["segments_per_model_max"] == 1_990
+    bank.update(assembler.take().blocks)
+    assert bank.limits_hit["series_max"] >= 450
 
 
 def test_series_are_bounded_against_feature_names_without_end() -> None:
