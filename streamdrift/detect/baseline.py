@@ -7,7 +7,6 @@ that the reference lacks stands behind the last. So one code path serves numbers
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,43 +19,38 @@ SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
 Z_MAX = 10.0  # a wild value is far off with or without this bound; without it, it would blind a detector of means
 
 
-@dataclass(slots=True)
 class Reference:
-    """n clean values of one series.
+    """n clean values of one series, kept as distinct values with counts.
 
-    Attributes
+    Parameters
     ----------
     kind
         ``NUMBER``, ``BOOLEAN`` or ``TEXT``.
     values
-        (n,) the values in event order (categories as their place in the order of shares), kept until calibration is done.
-    ordered
-        (n,) the same, sorted.
-    categories
-        For text: the place of each category.
+        (n,) the values; categories as their place in the order of shares.
+    mean, sd
+        Of the values; a constant has a scale of its own (``build``).
     null_rate
         Share of the rows of that time without a value.
+    categories
+        For text: the place of each category.
     """
 
-    kind: int
-    ordered: Floats
-    mean: float
-    sd: float
-    null_rate: float
-    categories: dict[str, int]
-    _distinct: Floats = field(init=False)  # ends in infinity, which no value equals
-    _doubled: Ints = field(init=False)  # twice the mid-rank of each gap and each distinct value, in turn
+    __slots__ = ("_below", "_distinct", "categories", "kind", "mean", "n", "null_rate", "sd")
 
-    def __post_init__(self) -> None:
-        distinct, counts = np.unique(self.ordered, return_counts=True)
-        below = np.concatenate([[0], np.cumsum(counts)])
-        self._distinct = np.append(distinct, math.inf)
-        self._doubled = np.repeat(below, 2)[:-1] + np.repeat(below, 2)[1:]
+    def __init__(
+        self, kind: int, values: Floats, mean: float, sd: float, null_rate: float, categories: dict[str, int]
+    ) -> None:
+        self.kind, self.n, self.mean, self.sd = kind, len(values), mean, sd
+        self.null_rate, self.categories = null_rate, categories
+        distinct, counts = np.unique(values, return_counts=True)
+        self._distinct = np.append(distinct, math.inf)  # infinity, which no value equals, saves a bounds check
+        self._below = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
     @property
-    def n(self) -> int:
-        """Number of values."""
-        return len(self.ordered)
+    def ordered(self) -> Floats:
+        """(n,) the values, sorted; made anew each time."""
+        return np.repeat(self._distinct[:-1], np.diff(self._below))
 
     def standardise(self, values: Floats) -> Floats:
         """(n,) distance from the reference mean in reference standard deviations, within ±10."""
@@ -65,7 +59,8 @@ class Reference:
     def rank(self, values: Floats) -> Ints:
         """(n,) twice the mid-rank of each value, 0 to 2n: below all, among, above all. Ties are halved."""
         place = np.searchsorted(self._distinct, values)
-        rank: Ints = self._doubled[2 * place + (self._distinct[place] == values)]
+        among = self._distinct[place] == values
+        rank: Ints = self._below[place].astype(np.int64) + self._below[place + among]
         return rank
 
     def read(self, column: Column, clean: Bools) -> Floats:
@@ -128,7 +123,7 @@ def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tupl
         mean, sd = float((values / scale).mean() * scale), float(min((values / scale).std() * scale, 1e308))
     if sd <= SD_MIN * max(1.0, abs(mean)):
         sd = max(1.0, abs(mean))  # a constant has no scale of its own: judge a change by its size
-    return Reference(kind, np.sort(values), mean, sd, null_rate, categories), values
+    return Reference(kind, values, mean, sd, null_rate, categories), values
 
 
 def kind_name(kind: int) -> str:

@@ -56,9 +56,10 @@ class ShareLane:
             self._scan.skip(times)  # nothing there, nothing in any window: the usual case, at no cost
             return []
         self.evidence = self._scan.update(_scores(flags, *notes), times)
-        if self.evidence is None:
-            return []
-        return self._lane.judge(self.evidence, times, self._enough)
+        verdicts = [] if self.evidence is None else self._lane.judge(self.evidence, times, self._enough)
+        if not verdicts:
+            self.evidence = None  # only verdicts ask for it, and it is as large as the block
+        return verdicts
 
     def current(self, verdict: Verdict, note: int = 0) -> float:
         """Share of the events since the change point (a resolved alert: of the window that calmed down).

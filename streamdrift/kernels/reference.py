@@ -129,14 +129,14 @@ class SlidingKs:
     """
 
     def __init__(self, reference: Floats, window: int, alpha: float) -> None:
-        self._distinct, counts = np.unique(reference, return_counts=True)
-        self._padded = np.append(self._distinct, math.inf)
+        distinct, counts = np.unique(reference, return_counts=True)
+        self._distinct = np.append(distinct, math.inf)  # infinity, which no value equals, saves a bounds check
         self._r, self._w = len(reference), window
         below = np.concatenate([[0], np.cumsum(counts)])
         # reference count up to the end of each cell: gap before value 0, value 0, gap, value 1, …
-        self._reference = np.repeat(below, 2)[1:] * window
-        self._cells = np.zeros(2 * len(self._distinct) + 1, np.int64)
-        self._ring = np.zeros(window, np.int64)
+        self._reference = (np.repeat(below, 2)[1:] * window).astype(np.int32)
+        self._cells = np.zeros(2 * len(distinct) + 1, np.int32)
+        self._ring = np.zeros(window, np.int32)
         self._n = 0
         self._wait = window
         self._above = False
@@ -146,7 +146,7 @@ class SlidingKs:
     def cells(self, values: Floats) -> Ints:
         """(n,) the cell that each value falls into."""
         below = np.searchsorted(self._distinct, values)
-        cells: Ints = 2 * below + (self._padded[below] == values)
+        cells: Ints = 2 * below + (self._distinct[below] == values)
         return cells
 
     @property

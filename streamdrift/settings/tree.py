@@ -240,8 +240,8 @@ class Settings(BaseSettings):
     """Characters kept of a category, a segment value or a name; longer ones are cut."""
     categories_max: Count = 1_000
     """Categories of one feature that are told apart; further ones count as one other."""
-    series_max: Count = 20_000
-    """Series held; over it new segments fold into all traffic, and one anomaly says so."""
+    series_max: Count = 10_000
+    """Series held, about 0.1 MB each; over it new segments fold into all traffic, and one anomaly says so."""
     segments_per_model_max: Count = 500
     """Segments of one model that are told apart; further ones fold into all traffic, and one anomaly says so."""
     block_events_max: Annotated[int, Field(ge=16, le=65_536)] = 8_192
