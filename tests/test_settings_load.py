@@ -141,4 +141,4 @@ def test_what_kubernetes_sets_beside_a_service_is_passed_over(tmp_path: Path) ->
 
 def test_the_arguments_are_all_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMDRIFT_SERIES_MAX", "1")
-    assert load({}, root=tmp_path).settings.series_max == 20_000
+    assert load({}, root=tmp_path).settings.series_max == 10_000

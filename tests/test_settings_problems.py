@@ -330,4 +330,4 @@ def test_a_slip_of_one_character_is_refused_with_the_right_name(data: st.DataObj
 
 def test_names_of_others_are_none_of_ours() -> None:
     others = {"STREAMLIT_SERVER_PORT": "1", "DRIFT": "x", "UPSTREAM_KAFKA__GROUP": "y", "STREAMDRIFTER": "1"}
-    assert load(others, root=Path()).settings.series_max == 20_000
+    assert load(others, root=Path()).settings.series_max == 10_000

@@ -35,7 +35,7 @@ def test_every_setting_its_value_and_its_origin(loaded: Loaded) -> None:
     rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in lines[1:] if "  " in line}
     assert lines[0].split() == ["setting", "value", "origin"]
     assert {".".join(place) for place in LEAVES if "*" not in place} <= set(rows)
-    assert rows["series_max"] == ["20000", "default"]
+    assert rows["series_max"] == ["10000", "default"]
     assert rows["topics.alerts"] == ["ml.drift", "file drift.toml"]
     assert rows["segments"] == [r'["origin","a\u2028b"]', "environment STREAMDRIFT_SEGMENTS"]
     assert rows["detectors.ks.enabled"] == ["true", "default"]

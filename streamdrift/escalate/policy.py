@@ -35,7 +35,7 @@ __all__ = ["BlastRadius", "Decision", "Incident", "Reach", "apply", "blast_radiu
 ALERTS_PER_INCIDENT_MAX = 200
 """Alerts kept with what they tell; of further series only the id is kept."""
 SERIES_PER_INCIDENT_MAX = 20_000
-"""Series held by one incident; alerts of further ones are recorded only. As many as ``series_max`` allows by default."""
+"""Series held by one incident; alerts of further ones are recorded only.."""
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
