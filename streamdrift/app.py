@@ -20,6 +20,7 @@ import structlog
 
 from streamdrift import __version__, kernels
 from streamdrift.embedded.demo import demo as embedded_demo
+from streamdrift.embedded.interrupt import Interrupt
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
 from streamdrift.errors import Fatal, Retriable
@@ -34,6 +35,7 @@ from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.show import show, show_json
 from streamdrift.telemetry import Health, Metrics, configure_logging, serve
 from streamdrift.transports import kafka
+from streamdrift.transports.files.sink import standard_output
 
 POLL_S = 0.3
 """Longest wait of one poll: how soon a service notices that it should stop."""
@@ -88,8 +90,11 @@ def topics_create() -> int:
 
 
 def replay(options: Replay) -> int:
-    """Detect on recorded events."""
-    return embedded_replay(options, _settings_of_run(), SystemClock())
+    """Detect on recorded events. Ctrl-C ends the reading; what was found until then is told."""
+    interrupt = Interrupt()
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for jobs in the background of a script
+        signal.signal(signal.SIGINT, interrupt)
+    return embedded_replay(options, _settings_of_run(), SystemClock(), interrupt)
 
 
 def demo(report: str) -> int:
@@ -260,6 +265,7 @@ class Service:
     def _work(self, stage: str, build: Callable[[], Any]) -> None:
         worker = build()
         self._workers[stage] = worker
+        self.log.info("running", stage=stage)
         try:
             if len(self._workers) == len(self._builders):
                 self.health.set_ready(True)
@@ -274,4 +280,4 @@ class Service:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    standard_output().write(text if text.endswith("\n") else f"{text}\n")

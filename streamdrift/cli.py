@@ -7,15 +7,21 @@ can't be reached or refuses us; 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
-from streamdrift.errors import Fatal
+from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
+UNWRITTEN = {
+    errno.ENOSPC: "no space left; free some and run it again",
+    errno.EDQUOT: "the quota is used up; free some space and run it again",
+    errno.EIO: "the device failed; write to another one",
+}
 
 EPILOG = """\
 Settings come from the environment: STREAMDRIFT_DETECTORS__ADWIN__DELTA=0.01, or from the TOML file that
@@ -68,9 +74,13 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; every error ends in one sentence and its exit code, none in a traceback."""
+    if sys.stderr is None:  # closed: what is said there must not go to standard output in its place
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the process ends
     options = parser().parse_args(arguments)
     try:
-        return _dispatch(options)
+        code = _dispatch(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # at exit it would be too late to say what is wrong
     except Fatal as e:
         print(f"streamdrift: {e}", file=sys.stderr)  # noqa: T201 - before and after logging there is only this
         return e.exit_code
@@ -78,8 +88,20 @@ def run(arguments: Sequence[str]) -> int:
         print("streamdrift: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as e:
+        if e.errno not in UNWRITTEN or e.filename is not None:
+            raise
+        _forget_output()
+        print(f"streamdrift: standard output can't be written: {UNWRITTEN[e.errno]}", file=sys.stderr)  # noqa: T201
+        return InputProblem.exit_code
+    return code
+
+
+def _forget_output() -> None:
+    """What is still to be written goes nowhere: at exit it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(options: argparse.Namespace) -> int:

@@ -49,6 +49,12 @@ class InputProblem(Fatal):
     exit_code = 3
 
 
+class Interrupted(Fatal):
+    """The user ended it (exit code 130)."""
+
+    exit_code = 130
+
+
 class BrokerProblem(Fatal):
     """The broker can't be reached, or refused us (exit code 3)."""
 

@@ -19,7 +19,8 @@ from streamdrift.demo.incidents import events
 from streamdrift.demo.receiver import Receiver as WebhookReceiver
 from streamdrift.demo.timeline import Timeline
 from streamdrift.embedded.incidents import IncidentBook
-from streamdrift.embedded.replay import write_text
+from streamdrift.embedded.outputs import console as lines
+from streamdrift.embedded.outputs import writable, write_text
 from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.embedded.summary import Summary
 from streamdrift.escalate.ledger import Ledger
@@ -60,7 +61,8 @@ class EventClock:
 
 def demo(report: str, settings: Settings, clock: Clock) -> int:
     """Play it, print the timeline, write the report."""
-    console, events_clock = Console(highlight=False), EventClock(clock)
+    writable(report)
+    console, events_clock = lines(stderr=False), EventClock(clock)
     with WebhookReceiver(SECRET, events_clock) as webhook, TemporaryDirectory() as folder:
         play = _Play(_settings(settings, webhook.url, Path(folder)), events_clock, console)
         began = clock.monotonic()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 import structlog
-from rich.console import Console
 
 from streamdrift.alerts import Alert
 from streamdrift.demo.timeline import Timeline
 from streamdrift.embedded.incidents import IncidentBook
+from streamdrift.embedded.interrupt import Interrupt, Interruptible
+from streamdrift.embedded.outputs import STDIO, check, console, writable, write_text
 from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.embedded.summary import Summary
-from streamdrift.errors import Fatal, InputProblem, Rejected
+from streamdrift.errors import Fatal, Interrupted, Rejected
 from streamdrift.escalate.policy import Decision
 from streamdrift.events import change
 from streamdrift.events.change import Change
@@ -30,7 +30,6 @@ from streamdrift.telemetry import Metrics
 from streamdrift.transports.files import FileSink, FileSource
 
 CHANGES_MAX = 100_000
-STDIO = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +46,44 @@ class Replay:
 
     def command(self) -> str:
         """The command line that does this again."""
-        options = ("alerts", "rejected", "labels", "changes", "report", "summary")
-        given = [(name, getattr(self, name)) for name in options]
+        given = {"labels": self.labels, "changes": self.changes, **self.outputs()}.items()
         return shlex.join(["streamdrift", "replay", *self.paths, *(a for n, v in given if v for a in (f"--{n}", v))])
 
+    def outputs(self) -> dict[str, str | None]:
+        """What is written, by the name of its option."""
+        return {"alerts": self.alerts, "rejected": self.rejected, "report": self.report, "summary": self.summary}
 
-def replay(options: Replay, settings: Settings, clock: Clock) -> int:
+
+def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interrupt) -> int:
     """Run it; see the command line's contract for outputs and exit codes."""
+    check([path for path in (*options.paths, options.labels, options.changes) if path], options.outputs())
     topics, size = settings.topics, settings.max_event_bytes
     changes = list(_changes(options.changes, settings))
     source = FileSource(options.paths, size)
     labels = FileSource((options.labels,), size) if options.labels else None
+    for path in (options.summary, options.report):
+        writable(path)
     routes = {topics.alerts: options.alerts, topics.rejected: options.rejected}
     sink = FileSink({topic: path for topic, path in routes.items() if path})
-    stdout_taken = STDIO in {options.alerts, options.rejected, options.report, options.summary}
-    console = Console(stderr=stdout_taken, highlight=False)
-    timeline = Timeline(console, None)
+    lines = console(stderr=STDIO in options.outputs().values())
+    timeline = Timeline(lines, None)
     played = _Played(options, settings, timeline, sink, labels)
-    began = clock.monotonic()
-    try:
-        return played.read(source)
-    finally:
-        timeline.close()
+    named, began = ", ".join(options.paths), clock.monotonic()
+    with closing(sink), closing(source):
+        try:
+            fault = played.read(Interruptible(source, interrupt))
+        finally:
+            timeline.close()
         summary = Summary(played.run, played.book, clock.monotonic() - began)
-        _write(options, summary, changes, console)
-        sink.close()
-        source.close()
+        unread = _write(options.summary, lambda: orjson.dumps(summary.counts()).decode() + "\n")
+        undrawn = _write(options.report, lambda: render(summary.report("Replay", named, options.command(), changes)))
+        lines.print(summary.sentence(), soft_wrap=True)
+        if options.report not in {None, STDIO} and undrawn is None:
+            lines.print(f"report: {options.report}", soft_wrap=True)
+    faults = [f for f in (fault, unread, undrawn) if f is not None]
+    if faults:
+        raise type(faults[0])("\n  also: ".join(map(str, faults)))
+    return 0
 
 
 class _Played:
@@ -85,18 +96,19 @@ class _Played:
             settings, config_hash(settings), Metrics(), sink, self._alerts, timeline.progress, labels
         )
 
-    def read(self, source: Source) -> int:
-        """Read to the end; a fault of the input is told after all that was good before it."""
+    def read(self, source: Source) -> Fatal | None:
+        """Read to the end, or to a fault, which is told after all that was good before it."""
         try:
             self.run.run(source)
+            self.run.finish()
         except KeyboardInterrupt:
             self.run.flush()
-            raise
-        except Fatal:
-            self.run.finish()
-            raise
-        self.run.finish()
-        return 0
+            return Interrupted(f"interrupted after {self.run.read:,} events; what they gave is written")
+        except Fatal as e:
+            with suppress(Fatal):  # it may be an output that fails
+                self.run.finish()
+            return e
+        return None
 
     def _alerts(self, alerts: Sequence[Alert]) -> None:
         heat = {name: self.run.heat(name) for name in {a.model_name for a in alerts}} if self._options.report else {}
@@ -108,33 +120,14 @@ class _Played:
             self._timeline.incident(decision.action, decision.incident, alert.detected_at)
 
 
-def _write(options: Replay, summary: Summary, changes: Sequence[Change], console: Console) -> None:
-    if options.summary:
-        write_text(options.summary, orjson.dumps(summary.counts()).decode() + "\n")
-    if options.report:
-        report = summary.report("Replay", ", ".join(options.paths), options.command(), changes)
-        write_text(options.report, render(report))
-    console.print(summary.sentence(), soft_wrap=True)
-    if options.report and options.report != STDIO:
-        console.print(f"report: {options.report}", soft_wrap=True)
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a whole file, its folders made if need be; ``-`` is standard output.
-
-    Raises
-    ------
-    InputProblem
-        It can't be written.
-    """
-    if path == STDIO:
-        sys.stdout.write(text)
-        return
+def _write(path: str | None, text: Callable[[], str]) -> Fatal | None:
+    """Write one output where it is asked for; return what prevented it, so that the next one is tried all the same."""
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as e:
-        raise InputProblem(f"{path} can't be written: {e.strerror or e}; name another file, or make room") from None
+        if path is not None:
+            write_text(path, text())
+    except Fatal as e:
+        return e
+    return None
 
 
 def _changes(path: str | None, settings: Settings) -> Iterator[Change]:
@@ -155,4 +148,7 @@ def _changes(path: str | None, settings: Settings) -> Iterator[Change]:
             try:
                 yield change.decode(record, limits)
             except Rejected as e:
-                log.warning("not a change event; passed over", line=record.offset, reason=e.reason, detail=e.detail)
+                where = f"{path} line {record.offset}"
+                log.warning("not a change event; passed over", where=where, reason=e.reason, detail=e.detail)
+    if not source.exhausted():
+        log.warning("only the first change events were read", where=path, read=read)

@@ -30,7 +30,8 @@ class LabelFeed:
     def until(self, time_ms: int | None) -> None:
         """Let in every label that is known by then; all that are left without a time."""
         while self._next is not None and (time_ms is None or self._next[1].time <= time_ms):
-            self._assembler.add_label(*self._next)
+            due, self._next = self._next, None  # should reading the next one fail, this one counts once all the same
+            self._assembler.add_label(*due)
             self._next = next(self._labels, None)
 
     def _read(self, batch: int) -> Iterator[tuple[Record, Label]]:

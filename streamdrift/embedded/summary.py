@@ -45,10 +45,9 @@ class Summary:
         refused = f", {run.refused:,} rejected ({self._reasons()})" if run.refused else ""
         speed = f"{run.events / self.seconds:,.0f} events/s" if self.seconds > 0 else ""
         noted = f" ({self.book.noted} more below the severity that pages)" if self.book.noted else ""
-        plural = "" if incidents == 1 else "s"
         return (
-            f"{run.events:,} events{refused}, {run.direct.bank.series:,} series in {self.seconds:.1f} s ({speed}): "
-            f"{run.alerts:,} alerts, {incidents} incident{plural}{noted}"
+            f"{_count(run.events, 'event')}{refused}, {run.direct.bank.series:,} series in {self.seconds:.1f} s ({speed}): "
+            f"{_count(run.alerts, 'alert')}, {_count(incidents, 'incident')}{noted}"
         )
 
     def report(self, heading: str, source: str, command: str, changes: Iterable[Change]) -> RunReport:
@@ -81,3 +80,7 @@ class Summary:
 
     def _reasons(self) -> str:
         return ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.run.rejected.items()))
+
+
+def _count(n: int, one: str) -> str:
+    return f"{n:,} {one if n == 1 else one + 's'}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import orjson
 
@@ -76,12 +77,26 @@ class FileSink:
 
 def _opened(path: str) -> BinaryIO:
     if path == "-":  # a descriptor of our own: a broken pipe must not trip the interpreter's exit
+        standard_output()
         return os.fdopen(os.dup(STDOUT), "wb")
     try:
         return Path(path).open("wb")
     except (OSError, ValueError) as e:
         why = getattr(e, "strerror", None) or str(e)
         raise InputProblem(f"{path} can't be written: {why.lower()}; name a file in a folder that is there") from None
+
+
+def standard_output() -> TextIO:
+    """Return standard output.
+
+    Raises
+    ------
+    InputProblem
+        The process was started without one.
+    """
+    if sys.stdout is None:
+        raise InputProblem("standard output is closed; name a file instead of -")
+    return sys.stdout
 
 
 def _unwritten(path: str, error: OSError) -> InputProblem:

@@ -29,9 +29,8 @@ def readable(path: str) -> None:
     InputProblem
         It can't.
     """
-    if path != "-":
-        with _opened(path):
-            pass
+    with _opened(path):
+        pass
 
 
 @contextmanager
@@ -56,6 +55,8 @@ def pieces(path: str) -> Iterator[Read]:
 
 def _opened(path: str) -> AbstractContextManager[Any]:
     if path == "-":
+        if sys.stdin is None:
+            raise InputProblem("standard input (-) is closed; name a file, or lead one in: streamdrift replay - < FILE")
         return nullcontext(sys.stdin.buffer)
     if Path(path).is_dir():
         raise InputProblem(f"{path} is a directory; name the files in it, as in {path.rstrip('/')}/*.ndjson")
