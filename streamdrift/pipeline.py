@@ -20,7 +20,7 @@ from typing import Protocol
 
 import structlog
 
-from streamdrift.alerts import Alert
+from streamdrift.alerts import Alert, rfc3339
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
 from streamdrift.blocks.block import Block
@@ -313,6 +313,8 @@ class Worker:
                 reason=alert.reason,
                 series=alert.series_id,
                 alert_id=alert.alert_id,
+                event_time=rfc3339(alert.detected_at),
+                onset=rfc3339(alert.onset_at),
                 severity=alert.severity,
                 effect=f"{alert.effect_size} {alert.effect_unit}",
             )
