@@ -30,6 +30,9 @@ from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 
+LETTER_BYTES_MAX = 900_000
+"""Key and value of a dead letter: with its headers it is below 1,048,588 bytes, Kafka's default ``max.message.bytes``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -164,22 +167,27 @@ class Direct:
 
 
 def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
-    """Messages for the rejected topic; what only rebuilds state was sent there before."""
-    return [
-        Message(
-            settings.topics.rejected,
-            letter.record.value or b"",
-            letter.record.key,
-            (
-                ("reason", letter.reason.encode()),
-                ("detail", letter.detail[:1000].encode("utf-8", "replace")),
-                ("source", place(letter.record.partition, letter.record.offset).encode("utf-8", "replace")),
-                ("stage", letter.stage.encode()),
-            ),
-        )
-        for letter in rejected
-        if not letter.record.replayed
-    ]
+    """Messages for the rejected topic; what only rebuilds state was sent there before.
+
+    A value that is too long for a topic with Kafka's own limit is cut, and its header ``truncated`` says how long it
+    was: an event that nobody can use must not be what stops the service.
+    """
+    return [_letter(letter, settings.topics.rejected) for letter in rejected if not letter.record.replayed]
+
+
+def _letter(letter: DeadLetter, topic: str) -> Message:
+    value, key = letter.record.value or b"", letter.record.key
+    headers: Headers = (
+        ("reason", letter.reason.encode()),
+        ("detail", letter.detail[:1000].encode("utf-8", "replace")),
+        ("source", place(letter.record.partition, letter.record.offset).encode("utf-8", "replace")),
+        ("stage", letter.stage.encode()),
+    )
+    key = None if key is None else key[:LETTER_BYTES_MAX]
+    room = LETTER_BYTES_MAX - len(key or b"")
+    if len(value) > room:
+        headers += (("truncated", str(len(value)).encode()),)
+    return Message(topic, value[:room], key, headers)
 
 
 def place(partition: Partition, offset: int) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Retriable
-from streamdrift.pipeline import Assemble, Detect, Direct, Stage, Worker
+from streamdrift.pipeline import LETTER_BYTES_MAX, Assemble, Detect, Direct, Stage, Worker
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySink, MemorySource
@@ -129,6 +130,29 @@ def test_dead_letters_keep_the_bytes_and_say_why_and_where_from() -> None:
     assert dict(letters[0].headers)["stage"] == b"assemble"
     drain(worker(Direct(SMALL, "config", Metrics()), broker, clock))
     assert len(broker.records(TOPICS.rejected)) == 2
+
+
+@pytest.mark.parametrize("key", [None, b"k", b"k" * 1_000_000])
+def test_a_dead_letter_is_cut_to_what_any_topic_takes_and_says_so(key: bytes | None) -> None:
+    from tests.test_schemas import asyncapi
+
+    broker = MemoryBroker()
+    huge = b'{"model":"m"}' + b"x" * 5_000_000
+    just = b"y" * (LETTER_BYTES_MAX - 1)
+    broker.append(TOPICS.events, huge, key=key)
+    broker.append(TOPICS.events, just, key=b"k")
+    drain(worker(Direct(SMALL, "config", Metrics()), broker, FakeClock()))
+    cut, whole = broker.records(TOPICS.rejected)
+    headers = {name: value.decode() for name, value in cut.headers}
+    sizes = [len(name) + len(value) + 10 for name, value in cut.headers]
+    assert len(cut.value or b"") + len(cut.key or b"") == LETTER_BYTES_MAX
+    assert LETTER_BYTES_MAX + sum(sizes) + 100 < 1_048_588
+    assert huge.startswith(cut.value or b"")
+    assert headers["truncated"] == "5000013"
+    assert headers["reason"] == "too_large"
+    assert (whole.value, "truncated" in dict(whole.headers)) == (just, False)
+    schema = asyncapi()["components"]["messages"]["deadLetter"]["headers"]
+    Draft202012Validator(schema).validate(headers)
 
 
 def test_a_damaged_block_is_a_dead_letter_too() -> None:

@@ -23,7 +23,8 @@ class FileSink:
     """Writes each topic's messages to a file.
 
     A message whose headers say why it was rejected is written with them, as one JSON object: ``reason``, ``detail``,
-    ``source``, ``stage``, ``value`` as text, and ``value_base64`` where it is not text. Others are written as they are.
+    ``source``, ``stage``, ``truncated`` where there is more of it, ``value`` as text, and ``value_base64`` where it is not
+    text. Others are written as they are.
 
     Parameters
     ----------
@@ -113,6 +114,8 @@ def _line(value: bytes, headers: Headers) -> bytes:
     if "reason" not in told or "stage" not in told:
         return value + b"\n"
     letter = {name: told.get(name, "") for name in ("reason", "detail", "source", "stage")}
+    if "truncated" in told:
+        letter["truncated"] = told["truncated"]
     letter["value"] = value.decode("utf-8", "replace")
     try:
         value.decode("utf-8")
