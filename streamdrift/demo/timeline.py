@@ -30,12 +30,14 @@ class Timeline:
     ----------
     total_events
         For the progress bar; None where it isn't known.
+    bar
+        False where something else writes to the same terminal, whose lines a bar would run into.
     """
 
-    def __init__(self, console: Console, total_events: int | None) -> None:
+    def __init__(self, console: Console, total_events: int | None, *, bar: bool = True) -> None:
         self._console = console
         self._progress: Progress | None = None
-        if console.is_terminal and not console.is_dumb_terminal:
+        if bar and console.is_terminal and not console.is_dumb_terminal:
             self._progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),

@@ -28,6 +28,7 @@ from streamdrift.settings import Settings
 from streamdrift.settings.identity import config_hash
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.files import FileSink, FileSource
+from streamdrift.transports.files.sink import standard_output
 
 CHANGES_MAX = 100_000
 
@@ -65,8 +66,9 @@ def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interru
         writable(path)
     routes = {topics.alerts: options.alerts, topics.rejected: options.rejected}
     sink = FileSink({topic: path for topic, path in routes.items() if path})
-    lines = console(stderr=STDIO in options.outputs().values())
-    timeline = Timeline(lines, None)
+    taken = STDIO in options.outputs().values()
+    lines = console(stderr=taken)
+    timeline = Timeline(lines, None, bar=not (taken and standard_output().isatty()))
     played = _Played(options, settings, timeline, sink, labels)
     named, began = ", ".join(options.paths), clock.monotonic()
     with closing(sink), closing(source):

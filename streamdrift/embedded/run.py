@@ -71,8 +71,8 @@ class EmbeddedRun:
     rejected: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        join = LabelJoin(self.settings.labels) if self.labels is not None else None
-        self.assembler = Assembler(self.settings, join)
+        self.join = LabelJoin(self.settings.labels) if self.labels is not None else None
+        self.assembler = Assembler(self.settings, self.join)
         self.direct = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
         size = self.settings.block_events_max
         self._feed = LabelFeed(self.labels, self.assembler, size) if self.labels is not None else None

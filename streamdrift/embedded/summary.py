@@ -28,12 +28,13 @@ class Summary:
         """The fixed names of the contract, and what was refused by reason."""
         return {
             "events": self.run.events,
-            "rejected": self.run.refused,
+            "rejected": self._rejected,
             "alerts": self.run.alerts,
             "incidents": len(self.book.paged),
             "series": self.run.direct.bank.series,
             "seconds": round(self.seconds, 3),
             "rejected_by_reason": dict(sorted(self.run.rejected.items())),
+            **({"labels": dict(sorted(self.run.join.counts.items()))} if self.run.join is not None else {}),
             "incidents_below_severity": self.book.noted,
             "config_hash": self.run.config_hash,
             "engine": ENGINE,
@@ -42,7 +43,7 @@ class Summary:
     def sentence(self) -> str:
         """The counts for people."""
         run, incidents = self.run, len(self.book.paged)
-        refused = f", {run.refused:,} rejected ({self._reasons()})" if run.refused else ""
+        refused = f", {self._rejected:,} rejected ({self._reasons()})" if self._rejected else ""
         speed = f"{run.events / self.seconds:,.0f} events/s" if self.seconds > 0 else ""
         noted = f" ({self.book.noted} more below the severity that pages)" if self.book.noted else ""
         return (
@@ -77,6 +78,11 @@ class Summary:
             command=command,
             notes=tuple(notes),
         )
+
+    @property
+    def _rejected(self) -> int:
+        """Events and labels."""
+        return sum(self.run.rejected.values())
 
     def _reasons(self) -> str:
         return ", ".join(f"{reason} {n:,}" for reason, n in sorted(self.run.rejected.items()))

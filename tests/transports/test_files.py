@@ -145,7 +145,7 @@ def test_a_damaged_file_gives_what_is_there_and_then_says_so(tmp_path: Path, suf
     pack = gzip.compress if suffix == ".gz" else zstandard.ZstdCompressor(write_checksum=True).compress
     path.write_bytes(pack(numbered(500)) + b"\0" * 1 + b"not packed at all" * 10)
     records, said = until_it_breaks(FileSource([str(path)]))
-    assert len(records) == (500 if suffix == ".gz" else 0)
+    assert len(records) == 500
     assert "is damaged" in said or "not packed" in said
     assert f"after line {len(records)}" in said
 

@@ -112,11 +112,14 @@ class _Zstd:
         self._file, self._zstd = file, zstandard.ZstdDecompressor()
         self._error: type[Exception] = zstandard.ZstdError
         self._frame: Any = None
+        self._fault: _ZstdFaultError | None = None
 
     def __call__(self) -> bytes:
-        while packed := self._file.read(ZSTD_PIECE_BYTES):
+        while self._fault is None and (packed := self._file.read(ZSTD_PIECE_BYTES)):
             if unpacked := self._unpack(packed):
                 return unpacked
+        if self._fault is not None:
+            raise self._fault
         if self._frame is not None:
             raise _ZstdFaultError("", truncated=True)
         return b""
@@ -128,8 +131,9 @@ class _Zstd:
                 self._frame = self._zstd.decompressobj()
             try:
                 unpacked.append(self._frame.decompress(packed))
-            except self._error as e:
-                raise _ZstdFaultError(str(e), truncated=False) from None
+            except self._error as e:  # told after what was good before it
+                self._fault = _ZstdFaultError(str(e), truncated=False)
+                break
             packed = b""
             if self._frame.eof:
                 packed, self._frame = self._frame.unused_data, None
