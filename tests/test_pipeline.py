@@ -198,3 +198,18 @@ def test_silence_is_judged_by_the_clock_only_when_nothing_waits() -> None:
     allowed[0] = True
     drain(w)
     assert [(a.reason, a.status) for a in published(broker)] == [("silence", "firing")]
+
+
+@pytest.mark.parametrize("exchange", ["topic", "direct"])
+def test_what_was_published_before_a_restart_is_not_published_again(exchange: str) -> None:
+    broker = broker_with_events()
+
+    def all_of_it() -> None:
+        if exchange == "topic":
+            drain(worker(Assemble(SMALL, Metrics()), broker, FakeClock()))
+        stage = Detect(SMALL, "config", Metrics()) if exchange == "topic" else Direct(SMALL, "config", Metrics())
+        drain(worker(stage, broker, FakeClock()))
+
+    for _ in range(3):
+        all_of_it()
+    assert sorted(a.alert_id for a in published(broker)) == sorted(EXPECTED)
