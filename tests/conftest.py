@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from streamdrift.settings import KafkaSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.broker import Broker, NoBrokerError, running
+
+# how long an example takes on a busy machine says nothing about the code; derandomize keeps a failure the same everywhere
+settings.register_profile("streamdrift", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("streamdrift")
 
 
 @pytest.hookimpl(tryfirst=True)

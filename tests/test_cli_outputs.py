@@ -296,7 +296,7 @@ def test_labels_with_orphans_and_a_bad_line(tmp_path: Path) -> None:
     assert counts["orphan"] == 1_002 - counts["joined"]
     (letter,) = read(tmp_path / "r")
     assert (letter["reason"], letter["source"]) == ("not_json", f"{labels}/101")
-    assert ("performance.error", "mean_shift") in {
+    assert ("performance.error", "performance_drop") in {
         (alert["data"]["feature"], alert["data"]["reason"]) for alert in read(tmp_path / "a")
     }
 

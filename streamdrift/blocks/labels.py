@@ -17,7 +17,7 @@ from streamdrift.settings import LabelSettings
 
 @dataclass(slots=True)
 class Outcome:
-    """A prediction with its truth. ``error`` is 0 or 1 for labels, the signed error for values."""
+    """A prediction with its truth. ``error`` is 0 or 1 for labels, the absolute error for values."""
 
     model: str
     version: str | None
@@ -89,7 +89,7 @@ class LabelJoin:
 def _error(label: Label, waiting: _Waiting) -> float | None:
     if label.numeric:
         score = waiting.score
-        return float(score) - float(label.truth) if type(score) in {int, float} else None
+        return abs(float(score) - float(label.truth)) if type(score) in {int, float} else None
     predicted = waiting.label
     if predicted is None:
         return None

@@ -162,7 +162,7 @@ def alert(
         series_id=series_id(identity.model, identity.segment, identity.feature),
         status="firing" if change.opens else "resolved",
         kind=opened.kind if opened else change.kind,
-        reason=opened.reason if opened else change.reason,
+        reason=opened.reason if opened else _reason(identity.role, change),
         severity=opened.severity if opened else severity(identity.role, change),
         model={"name": identity.model, "version": block.versions.at(row)},
         segment=identity.segment,
@@ -185,6 +185,12 @@ def alert(
         position=dict(source.position(int(block.offset[row]))),
         resolves=opened.alert_id if opened else None,
     )
+
+
+def _reason(role: str, change: Change) -> str:
+    """A model's error that moves away from zero is worse performance, whatever the shape of the move."""
+    worse = role == "performance" and change.kind == "drift" and change.effect_size > 0
+    return "performance_drop" if worse and change.effect_unit == "sd" else change.reason
 
 
 def severity(role: str, change: Change) -> Severity:
