@@ -83,9 +83,11 @@ def run(arguments: Sequence[str]) -> int:
             sys.stdout.flush()  # at exit it would be too late to say what is wrong
     except Fatal as e:
         print(f"streamdrift: {e}", file=sys.stderr)  # noqa: T201 - before and after logging there is only this
+        _settle_output()
         return e.exit_code
     except KeyboardInterrupt:
         print("streamdrift: interrupted", file=sys.stderr)  # noqa: T201
+        _settle_output()
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output went away, as `head` does
         _forget_output()
@@ -97,6 +99,15 @@ def run(arguments: Sequence[str]) -> int:
         print(f"streamdrift: standard output can't be written: {UNWRITTEN[e.errno]}", file=sys.stderr)  # noqa: T201
         return InputProblem.exit_code
     return code
+
+
+def _settle_output() -> None:
+    """Write what standard output still holds; where that fails, the reason was told already."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _forget_output()
 
 
 def _forget_output() -> None:
