@@ -114,7 +114,7 @@ def detect() -> int:
     """Run the consumer service until it is told to stop."""
     service = Service("detect")
     settings, clock, metrics = service.settings, service.clock, service.metrics
-    digest = config_hash(settings)
+    digest = service.config_hash
 
     def source(topic: str, group: str, restore: int) -> kafka.KafkaSource:
         return kafka.KafkaSource(
@@ -183,8 +183,8 @@ class Service:
         self.clock = SystemClock()
         self.metrics = Metrics()
         self.health = Health(self.clock)
-        digest = config_hash(self.settings)
-        self.metrics.info.info({"version": __version__, "engine": kernels.ENGINE, "config_hash": digest})
+        self.config_hash = config_hash(self.settings)
+        self.metrics.info.info({"version": __version__, "engine": kernels.ENGINE, "config_hash": self.config_hash})
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
         self._failure: Fatal | None = None
@@ -213,7 +213,7 @@ class Service:
             "starting",
             version=__version__,
             engine=kernels.ENGINE,
-            config_hash=config_hash(self.settings),
+            config_hash=self.config_hash,
             port=server.port,
         )
         threads = [threading.Thread(target=self._loop, args=(s, b), name=s) for s, b in self._builders.items()]

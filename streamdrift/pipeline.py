@@ -26,7 +26,7 @@ from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
 from streamdrift.blocks.block import Block
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
-from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source
+from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 
@@ -128,9 +128,7 @@ class Detect:
 
     def idle(self, now_ms: int) -> Output:
         """Return the alerts of models that fell silent."""
-        alerts = self.bank.idle(now_ms)
-        self._count.alerts(alerts)
-        return Output(alert_messages(alerts, self._settings), alerts)
+        return _silent(self.bank, now_ms, self._count, self._settings)
 
 
 class Direct:
@@ -161,9 +159,13 @@ class Direct:
 
     def idle(self, now_ms: int) -> Output:
         """Return the alerts of models that fell silent."""
-        alerts = self.bank.idle(now_ms)
-        self._count.alerts(alerts)
-        return Output(alert_messages(alerts, self._settings), alerts)
+        return _silent(self.bank, now_ms, self._count, self._settings)
+
+
+def _silent(bank: Bank, now_ms: int, count: Counters, settings: Settings) -> Output:
+    alerts = bank.idle(now_ms)
+    count.alerts(alerts)
+    return Output(alert_messages(alerts, settings), alerts)
 
 
 def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
@@ -177,22 +179,12 @@ def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Mes
 
 def _letter(letter: DeadLetter, topic: str) -> Message:
     value, key = letter.record.value or b"", letter.record.key
-    headers: Headers = (
-        ("reason", letter.reason.encode()),
-        ("detail", letter.detail[:1000].encode("utf-8", "replace")),
-        ("source", place(letter.record.partition, letter.record.offset).encode("utf-8", "replace")),
-        ("stage", letter.stage.encode()),
-    )
+    headers = dead_letter_headers(letter.record, letter.reason, letter.detail, letter.stage)
     key = None if key is None else key[:LETTER_BYTES_MAX]
     room = LETTER_BYTES_MAX - len(key or b"")
     if len(value) > room:
         headers += (("truncated", str(len(value)).encode()),)
     return Message(topic, value[:room], key, headers)
-
-
-def place(partition: Partition, offset: int) -> str:
-    """``topic/partition/offset`` or ``file/line``."""
-    return "/".join(str(part) for part in partition.position(offset).values())
 
 
 def alert_messages(alerts: Iterable[Alert], settings: Settings) -> list[Message]:

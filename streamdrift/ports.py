@@ -52,6 +52,17 @@ class Record:
     replayed: bool = False
 
 
+def dead_letter_headers(record: Record, reason: str, detail: str, stage: str) -> Headers:
+    """Headers of a dead letter; ``source`` is ``topic/partition/offset`` or ``file/line``."""
+    place = "/".join(str(part) for part in record.partition.position(record.offset).values())
+    return (
+        ("reason", reason.encode()),
+        ("detail", detail[:1000].encode("utf-8", "replace")),
+        ("source", place.encode("utf-8", "replace")),
+        ("stage", stage.encode()),
+    )
+
+
 class Clock(Protocol):
     """The one clock. It drives idle timers and deadlines only; windows and ids use event time."""
 

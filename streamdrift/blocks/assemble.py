@@ -5,12 +5,13 @@ The assembler keeps nothing between batches but, per model, how many rows it has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamdrift.blocks.block import Block, Coded
-from streamdrift.blocks.column import Codes, from_values
+from streamdrift.blocks.block import Block, Coded, Stream
+from streamdrift.blocks.column import Codes, Column, from_values
 from streamdrift.blocks.labels import LabelJoin, Outcome
 from streamdrift.errors import Rejected
 from streamdrift.events import inference, label
@@ -58,14 +59,9 @@ class Assembler:
 
     def __init__(self, settings: Settings, labels: LabelJoin | None = None) -> None:
         self._text_max = settings.text_length_max
-        self._limits = Limits(
-            settings.max_event_bytes,
-            settings.features_per_event_max,
-            settings.segments_per_event_max,
-            settings.text_length_max,
-        )
+        self._limits = Limits.of(settings)
         self._labels = labels
-        self._seen: dict[str, int] = {}
+        self._seen: dict[tuple[Stream, str], int] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
         self._outcomes: dict[str, list[tuple[int, Record, Outcome]]] = {}
         self._batch = Batch()
@@ -123,45 +119,42 @@ class Assembler:
         self._order += 1
 
     def _events_block(self, model: str, rows: list[tuple[int, Record, Inference]]) -> Block:
-        events = [event for _, _, event in rows]
-        signals = [event.signals for event in events]
+        signals = [event.signals for _, _, event in rows]
         names = dict.fromkeys(name for signal in signals for name in signal)
-        dimensions = dict.fromkeys(name for event in events for name in event.segments)
-        first = self._seen.get(model, 0)
-        if model in self._seen or len(self._seen) < MODELS_MAX:
-            self._seen[model] = first + len(rows)
+        columns = {
+            name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
+            for name in names
+        }
+        return self._block(model, "events", rows, columns)
+
+    def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
+        errors = [outcome.error for _, _, outcome in rows]
+        return self._block(model, "labels", rows, {"performance.error": from_values(errors, self._text_max)})
+
+    def _block(
+        self,
+        model: str,
+        stream: Stream,
+        rows: Sequence[tuple[int, Record, Inference | Outcome]],
+        columns: dict[str, Column],
+    ) -> Block:
+        told = [row for _, _, row in rows]
+        dimensions = dict.fromkeys(name for row in told for name in row.segments)
+        first = self._seen.get((stream, model), 0)
+        if first or len(self._seen) < MODELS_MAX:
+            self._seen[stream, model] = first + len(rows)
         return Block(
             model,
             {},
-            "events",
-            np.array([event.time for event in events], np.int64),
+            stream,
+            np.array([row.time for row in told], np.int64),
             *_places([record for _, record, _ in rows]),
             np.arange(first + 1, first + len(rows) + 1, dtype=np.int64),
             np.array([order for order, _, _ in rows], np.int64),
             np.array([record.replayed for _, record, _ in rows], np.bool_),
-            _coded([event.version for event in events]),
-            {
-                name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
-                for name in names
-            },
-            {name: _coded([event.segments.get(name) for event in events]) for name in dimensions},
-        )
-
-    def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
-        outcomes = [outcome for _, _, outcome in rows]
-        dimensions = dict.fromkeys(name for outcome in outcomes for name in outcome.segments)
-        return Block(
-            model,
-            {},
-            "labels",
-            np.array([outcome.time for outcome in outcomes], np.int64),
-            *_places([record for _, record, _ in rows]),
-            np.arange(1, len(rows) + 1, dtype=np.int64),
-            np.array([order for order, _, _ in rows], np.int64),
-            np.array([record.replayed for _, record, _ in rows], np.bool_),
-            _coded([outcome.version for outcome in outcomes]),
-            {"performance.error": from_values([outcome.error for outcome in outcomes], self._text_max)},
-            {name: _coded([outcome.segments.get(name) for outcome in outcomes]) for name in dimensions},
+            _coded([row.version for row in told]),
+            columns,
+            {name: _coded([row.segments.get(name) for row in told]) for name in dimensions},
         )
 
 

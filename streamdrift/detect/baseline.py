@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift.blocks.column import BOOLEAN, NUMBER, TEXT, Bools, Column, Floats, Ints
+from streamdrift.blocks.column import NUMBER, TEXT, Bools, Column, Floats, Ints
 
 BINS = 20
 TOP_CATEGORIES = 15
@@ -75,7 +75,7 @@ class Reference:
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""
-        return {"n": self.n, "null_rate": _rounded(self.null_rate), **self.describe(self.ordered)}
+        return {"n": self.n, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
 
     def describe(self, values: Floats) -> dict[str, Any]:
         """Mean, sd, and histogram or category shares of some values, on the reference's own bins."""
@@ -83,9 +83,9 @@ class Reference:
             edges = self.edges()
             counts = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
             return {
-                "mean": _rounded(float(values.mean())),
-                "sd": _rounded(float(values.std())),
-                "histogram": {"edges": [_rounded(edge) for edge in edges.tolist()], "counts": counts.tolist()},
+                "mean": significant(float(values.mean())),
+                "sd": significant(float(values.std())),
+                "histogram": {"edges": [significant(edge) for edge in edges.tolist()], "counts": counts.tolist()},
             }
         return {"mean": None, "sd": None, "categories": self._shares(values)}
 
@@ -99,11 +99,11 @@ class Reference:
     def _shares(self, values: Floats) -> dict[str, float]:
         names = list(self.categories) if self.kind == TEXT else ["false", "true"]
         counts = np.bincount(values.astype(np.int64), minlength=len(names) + 1) / max(1, len(values))
-        shares = {name: _rounded(float(counts[i])) for i, name in enumerate(names[:TOP_CATEGORIES])}
+        shares = {name: significant(float(counts[i])) for i, name in enumerate(names[:TOP_CATEGORIES])}
         if len(names) > TOP_CATEGORIES:
-            shares["other"] = _rounded(float(counts[TOP_CATEGORIES : len(names)].sum()))
+            shares["other"] = significant(float(counts[TOP_CATEGORIES : len(names)].sum()))
         if self.kind == TEXT:
-            shares["unseen"] = _rounded(float(counts[len(names) :].sum()))
+            shares["unseen"] = significant(float(counts[len(names) :].sum()))
         return shares
 
 
@@ -126,11 +126,6 @@ def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tupl
     return Reference(kind, values, mean, sd, null_rate, categories), values
 
 
-def kind_name(kind: int) -> str:
-    """The kind in words."""
-    return {NUMBER: "numeric", BOOLEAN: "boolean", TEXT: "categorical"}[kind]
-
-
-def _rounded(value: float) -> float:
+def significant(value: float) -> float:
     """Six significant digits: an alert is read by people, and stays small."""
     return float(f"{value:.6g}")

@@ -10,7 +10,7 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
-from streamdrift.detect.baseline import Reference
+from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.policy import Verdict
@@ -70,9 +70,9 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
         "drift",
         reason,
         tuple(who),
-        _short(verdict.t),
+        significant(verdict.t),
         threshold,
-        _short(effect),
+        significant(effect),
         unit,
         verdict.back,
         verdict.onset,
@@ -96,9 +96,9 @@ def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
         "drift",
         reason,
         (name,),
-        _short(abs(effect)),
+        significant(abs(effect)),
         0.0,
-        _short(effect),
+        significant(effect),
         unit,
         0,
         time,
@@ -136,14 +136,14 @@ def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verd
         "anomaly",
         reason,
         ("scan",),
-        _short(verdict.t),
+        significant(verdict.t),
         lane.threshold,
-        _short(now - lane.share),
+        significant(now - lane.share),
         "share",
         verdict.back,
         verdict.onset,
-        {"n": lane.n, key: _short(lane.share)},
-        {"n": verdict.back * STRETCH, key: _short(now)},
+        {"n": lane.n, key: significant(lane.share)},
+        {"n": verdict.back * STRETCH, key: significant(now)},
     )
 
 
@@ -180,7 +180,7 @@ def alert(
         effect_unit=change.effect_unit,
         reference=change.reference,
         current=change.current,
-        traffic_share=_short(share),
+        traffic_share=significant(share),
         config_hash=identity.config_hash,
         position=dict(source.position(int(block.offset[row]))),
         resolves=opened.alert_id if opened else None,
@@ -226,7 +226,3 @@ def _ks(reference: Reference, window: Floats) -> float:
     then = np.searchsorted(reference.ordered, points, "right") / reference.n
     now = np.searchsorted(np.sort(window), points, "right") / max(1, len(window))
     return float(np.abs(then - now).max())
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")

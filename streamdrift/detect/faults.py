@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Ints
-from streamdrift.detect.calibration import UNIT, joined, share_calibration, unjudged
+from streamdrift.detect.calibration import STRETCH, UNIT, joined, share_calibration, unjudged
 from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings
@@ -45,11 +45,6 @@ class ShareLane:
         """Share of the last 256 events above the reference's; for show, not for judgement."""
         return max(0.0, self._scan.recent(16) - self.share)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether an alert is firing."""
-        return self._lane.is_open
-
     def update(self, flags: Bools, times: Ints, *notes: Bools) -> list[Verdict]:
         """Take (n,) events, with their notes; return what opens or is resolved."""
         if not self._lane.is_open and not flags.any() and self._scan.still:
@@ -69,7 +64,7 @@ class ShareLane:
         return self.evidence.mean(verdict.j, verdict.back, note) if self.evidence else 0.0
 
     def _enough(self, verdict: Verdict) -> bool:
-        return round(self.current(verdict) * verdict.back * 16) >= self._events_min
+        return round(self.current(verdict) * verdict.back * STRETCH) >= self._events_min
 
 
 def _scores(*flags: Bools) -> Ints:

@@ -57,8 +57,6 @@ class Lane:
     ----------
     settings
         Threshold, hysteresis, cooldown.
-    channel_min
-        First score that may open the alert; all may by default.
     """
 
     def __init__(self, settings: PolicySettings) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamdrift.alerts import Alert, series_id
+from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import INFINITE, NULL, NUMBER, TEXT, Bools, Column, Floats, Ints
 from streamdrift.detect import explain
@@ -63,11 +63,6 @@ class Series:
         self._values: ValueWatch | None = None
         self._kind = NUMBER
         self._open: dict[str, Alert] = {}
-
-    @property
-    def name(self) -> str:
-        """Its series id."""
-        return series_id(self.identity.model, self.identity.segment, self.identity.feature)
 
     @property
     def heat(self) -> float | None:

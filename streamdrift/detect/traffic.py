@@ -17,7 +17,7 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats, Ints
 from streamdrift.detect import baseline, explain
-from streamdrift.detect.baseline import Reference
+from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
 from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.explain import Change, Identity
@@ -194,8 +194,8 @@ class _Rate:
             "ratio",
             verdict.back,
             verdict.onset,
-            {"n": self.reference.n, "rate": float(f"{then:.6g}")},
-            {"n": verdict.back * STRETCH, "rate": float(f"{now:.6g}")},
+            {"n": self.reference.n, "rate": significant(then)},
+            {"n": verdict.back * STRETCH, "rate": significant(now)},
         )
 
 
@@ -266,6 +266,6 @@ class _Shares:
             "ratio",
             verdict.back,
             verdict.onset,
-            {"n": self._n, "share": float(f"{share:.6g}")},
-            {"n": verdict.back * STRETCH, "share": float(f"{now:.6g}")},
+            {"n": self._n, "share": significant(share)},
+            {"n": verdict.back * STRETCH, "share": significant(now)},
         )

@@ -24,7 +24,6 @@ from streamdrift.embedded.outputs import writable, write_text
 from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.embedded.summary import Summary
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.receivers.base import Outcome, Page, Receiver
 from streamdrift.escalate.worker import EscalationWorker
@@ -96,7 +95,7 @@ class _Play:
         self._clock, self._broker = clock, MemoryBroker()
         metrics = Metrics()
         self._timeline = Timeline(console, flights.EVENTS)
-        self.book = IncidentBook(settings, self._decided)
+        self.book = IncidentBook(settings, self._timeline.incident)
         self.deliveries: list[Delivery] = []
         self.events = EmbeddedRun(
             settings, config_hash(settings), metrics, MemorySink(self._broker), self._alerts, self._progress
@@ -142,10 +141,6 @@ class _Play:
         heat = self.events.heat(alerts[0].model_name)
         for alert in alerts:
             self.book.take(alert, heat)
-
-    def _decided(self, decision: Decision, alert: Alert) -> None:
-        if decision.page and decision.incident is not None:
-            self._timeline.incident(decision.action, decision.incident, alert.detected_at)
 
 
 class _Told:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from streamdrift.alerts import Alert
-from streamdrift.escalate.policy import Decision, Incident, apply, choose
+from streamdrift.escalate.policy import Incident, apply, choose
 from streamdrift.report import HeatMap, IncidentReport
 from streamdrift.settings import Settings
 
@@ -19,14 +19,14 @@ class IncidentBook:
 
     Parameters
     ----------
-    on_decision
-        Told of every decision with its alert.
+    on_page
+        Told what would be paged: the action, the incident, and the event time of the alert that caused it.
     """
 
     def __init__(
-        self, settings: Settings, on_decision: Callable[[Decision, Alert], None] = lambda _d, _a: None
+        self, settings: Settings, on_page: Callable[[str, Incident, int], None] = lambda _action, _incident, _at: None
     ) -> None:
-        self._settings, self._on_decision = settings.escalate, on_decision
+        self._settings, self._on_page = settings.escalate, on_page
         self._incidents: dict[str, Incident] = {}
         self._heat: dict[str, HeatMap | None] = {}
 
@@ -40,7 +40,8 @@ class IncidentBook:
         self._incidents[incident.incident_id] = incident
         if alert.status == "firing":
             self._heat[incident.incident_id] = warmer(self._heat.get(incident.incident_id), heat)
-        self._on_decision(decision, alert)
+        if decision.page:
+            self._on_page(decision.action, incident, alert.detected_at)
 
     def incident(self, incident_id: str) -> Incident | None:
         """Return an incident as it stands now."""

@@ -18,7 +18,6 @@ from streamdrift.embedded.outputs import STDIO, check, console, writable, write_
 from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.embedded.summary import Summary
 from streamdrift.errors import Fatal, Interrupted, Rejected
-from streamdrift.escalate.policy import Decision
 from streamdrift.events import change
 from streamdrift.events.change import Change
 from streamdrift.events.inference import Limits
@@ -93,7 +92,7 @@ class _Played:
         self, options: Replay, settings: Settings, timeline: Timeline, sink: Sink, labels: Source | None
     ) -> None:
         self._options, self._timeline = options, timeline
-        self.book = IncidentBook(settings, self._decided)
+        self.book = IncidentBook(settings, timeline.incident)
         self.run = EmbeddedRun(
             settings, config_hash(settings), Metrics(), sink, self._alerts, timeline.progress, labels
         )
@@ -117,10 +116,6 @@ class _Played:
         for alert in alerts:
             self.book.take(alert, heat.get(alert.model_name))
 
-    def _decided(self, decision: Decision, alert: Alert) -> None:
-        if decision.page and decision.incident is not None:
-            self._timeline.incident(decision.action, decision.incident, alert.detected_at)
-
 
 def _write(path: str | None, text: Callable[[], str]) -> Fatal | None:
     """Write one output where it is asked for; return what prevented it, so that the next one is tried all the same."""
@@ -137,12 +132,7 @@ def _changes(path: str | None, settings: Settings) -> Iterator[Change]:
     if path is None:
         return
     log = structlog.get_logger("streamdrift")
-    limits = Limits(
-        settings.max_event_bytes,
-        settings.features_per_event_max,
-        settings.segments_per_event_max,
-        settings.text_length_max,
-    )
+    limits = Limits.of(settings)
     source, read = FileSource((path,), settings.max_event_bytes), 0
     while not source.exhausted() and read < CHANGES_MAX:
         for record in source.poll(1_000, 0.0):

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from streamdrift.errors import Fatal, Rejected, Retriable
+from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.intake import Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers.base import Receiver
-from streamdrift.ports import Clock, Headers, Record, Sink, Source
+from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 
@@ -144,9 +144,8 @@ class EscalationWorker:
             return
         try:
             for record, error in taken.refused:
-                self._sink.send(
-                    self._settings.topics.rejected, record.value or b"", record.key, _headers(record, error)
-                )
+                headers = dead_letter_headers(record, error.reason, error.detail, STAGE)
+                self._sink.send(self._settings.topics.rejected, record.value or b"", record.key, headers)
             self._sink.flush(self._settings.kafka.request_timeout_s)
         except Fatal as e:  # a dead letter that can't be written is no reason to stop paging
             self._metrics.transport_errors.labels("rejected").inc()
@@ -185,13 +184,3 @@ class EscalationWorker:
             self._metrics.limit_hits.labels("outbox_max").inc()
             self._metrics.deliveries.labels(receiver, "dead").inc()
             self._log.error("page is dead: its outbox is full", receiver=receiver)
-
-
-def _headers(record: Record, error: Rejected) -> Headers:
-    place = "/".join(str(part) for part in record.partition.position(record.offset).values())
-    return (
-        ("reason", error.reason.encode()),
-        ("detail", error.detail[:1000].encode("utf-8", "replace")),
-        ("source", place.encode("utf-8", "replace")),
-        ("stage", STAGE.encode()),
-    )

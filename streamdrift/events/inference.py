@@ -12,6 +12,7 @@ from streamdrift.errors import Rejected
 from streamdrift.events import fields, strict_json
 from streamdrift.events.formats import cloudevents
 from streamdrift.ports import Record
+from streamdrift.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,16 @@ class Limits:
     features_per_event_max: int
     segments_per_event_max: int
     text_length_max: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """Return the bounds that the settings give."""
+        return cls(
+            settings.max_event_bytes,
+            settings.features_per_event_max,
+            settings.segments_per_event_max,
+            settings.text_length_max,
+        )
 
 
 @dataclass(slots=True)

@@ -191,3 +191,18 @@ def test_predictions_wait_for_their_labels_within_bounds() -> None:
     labels = [{"model": "m", "prediction_id": f"p{i}", "label": "a", "observed_at": 10_000} for i in range(5)]
     assert joined(LabelSettings(join_events_max=2), events, labels)[1] == {"evicted": 3, "orphan": 3, "joined": 2}
     assert joined(LabelSettings(join_ttl_s=5), events, labels)[1] == {"expired": 5}
+
+
+def test_rows_of_labels_are_counted_over_batches_as_those_of_events_are() -> None:
+    assembler = Assembler(Settings(), LabelJoin(LabelSettings()))
+    counted: list[int] = []
+    for i in range(4):
+        (event,) = records([predicted(i, label="a")])
+        assembler.add(event)
+        (record,) = records([{"model": "m", "prediction_id": f"p{i}", "label": "a"}])
+        label = assembler.read_label(record)
+        assert label is not None
+        assembler.add_label(record, label)
+        if i % 2:
+            counted += [n for b in assembler.take().blocks if b.stream == "labels" for n in b.model_row.tolist()]
+    assert counted == [1, 2, 3, 4]
