@@ -59,6 +59,10 @@ class Calibration:
         (S, C) envelope of window means, in sd.
     skew_up, skew_down
         (C,) skewness of a sum in either direction, at least 0; ``inf`` closes the direction.
+    n
+        Events of the reference: what is known of a score's spread from few events has thick tails (Student).
+    worth
+        Independent events that the reference is worth, by the score that depends most on its past.
     """
 
     mean: Floats
@@ -68,6 +72,8 @@ class Calibration:
     high: Floats
     skew_up: Floats
     skew_down: Floats
+    n: Floats
+    worth: float = 0.0
 
     def of(self, channel: int) -> Calibration:
         """Return the calibration of one score alone."""
@@ -80,33 +86,43 @@ class Calibration:
             self.high[:, only],
             self.skew_up[only],
             self.skew_down[only],
+            self.n[only],
+            self.worth,
         )
 
 
 def joined(parts: Sequence[Calibration]) -> Calibration:
     """Return one calibration of all the parts' scores, in order."""
-    return Calibration(
-        *(
-            np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in ("mean", "sd", "size", "low", "high", "skew_up", "skew_down")
-        ),
+    mean, sd, size, low, high, skew_up, skew_down, n = (
+        np.concatenate([getattr(part, name) for part in parts], axis=-1)
+        for name in ("mean", "sd", "size", "low", "high", "skew_up", "skew_down", "n")
     )
+    return Calibration(mean, sd, size, low, high, skew_up, skew_down, n)
 
 
 def unjudged(count: int) -> Calibration:
     """Return the calibration of scores that are summed, and never give evidence."""
     per_window, per_score = np.zeros((len(WINDOWS), count)), np.zeros(count)
-    return Calibration(per_score, np.ones(count), per_window, per_window, per_window, per_score, per_score)
+    ones = np.ones(count)
+    return Calibration(per_score, ones, per_window, per_window, per_window, per_score, per_score, ones)
 
 
-def calibrate(scores: Ints) -> Calibration:
-    """Return the calibration of (n, C) integer scores of the reference window in event order."""
-    found = _calibrate(scores, None)
+def calibrate(scores: Ints, parameters: int = 0, day_events: float = 1.0) -> Calibration:
+    """Return the calibration of (n, C) integer scores of the reference window in event order.
+
+    Parameters
+    ----------
+    parameters, day_events
+        Numbers fitted per score to take a course over the day out, and events per day: what the reference knows of a single
+        hour is by so much less certain than what it knows of the mean.
+    """
+    unsure = 1 + parameters * np.maximum(0.0, 1 - WINDOWS * STRETCH / day_events)
+    found = _calibrate(scores, None, unsure)
     restless: Bools = np.any(found[1] > 0, axis=1)  # a window that one score can't be trusted at, none can
-    return _calibrate(scores, restless)[0] if restless.any() else found[0]
+    return _calibrate(scores, restless, unsure)[0] if restless.any() else found[0]
 
 
-def _calibrate(scores: Ints, forced: Bools | None) -> tuple[Calibration, Floats]:
+def _calibrate(scores: Ints, forced: Bools | None, unsure: Floats) -> tuple[Calibration, Floats]:
     n, c = scores.shape
     values = scores / UNIT
     mean, sd = values.mean(axis=0), values.std(axis=0)
@@ -115,21 +131,24 @@ def _calibrate(scores: Ints, forced: Bools | None) -> tuple[Calibration, Floats]
     size, low, high = np.zeros((3, len(WINDOWS), c))
     restless = np.zeros((len(WINDOWS), c))
     skew_up, skew_down = np.zeros((2, c))
+    worth = float(n)
     if flat[0]:  # a constant: any departure is as rare as half an event in the reference, and counts as Poisson
         rarity = math.sqrt(0.5 / (n + 1))
-        sd[0], size[:, 0] = DEPARTURE * rarity, WINDOWS * STRETCH
+        sd[0], size[:, 0] = DEPARTURE * rarity, 1 / (1 / (WINDOWS * STRETCH) + 1 / n)
         skew_up[0] = skew_down[0] = 1 / rarity
     for i in np.flatnonzero(~flat).tolist():
-        one = _one_score((values[:, i] - mean[i]) / sd[i], i, forced)
-        size[:, i], low[:, i], high[:, i], restless[:, i], skew_up[i], skew_down[i] = one
-    return Calibration(mean, sd, size, low, high, skew_up, skew_down), restless
+        one = _one_score((values[:, i] - mean[i]) / sd[i], i, forced, unsure)
+        size[:, i], low[:, i], high[:, i], restless[:, i], skew_up[i], skew_down[i], factor = one
+        worth = min(worth, n / factor)
+    return Calibration(mean, sd, size, low, high, skew_up, skew_down, np.full(c, float(n)), worth), restless
 
 
 def _one_score(
     z: Floats,
     score: int,
     forced: Bools | None,
-) -> tuple[Floats, Floats, Floats, Floats, float, float]:
+    unsure: Floats,
+) -> tuple[Floats, Floats, Floats, Floats, float, float, float]:
     n = len(z)
     phi, acf = autoregression(z)
     lengths = WINDOWS * STRETCH
@@ -158,8 +177,8 @@ def _one_score(
         restless[s] = mode
         silent = dependent and w / factor < SIZE_MIN and not mode
         weights = WEIGHTS_DEPENDENT if dependent or envelope is not None or forced is not None else WEIGHTS
-        size[s] = 0.0 if silent else weights[score] / (factor / w + own / n)
-    return size, low, high, restless, skew_up, skew_down
+        size[s] = 0.0 if silent else weights[score] / (factor / w + unsure[s] * own / n)
+    return size, low, high, restless, skew_up, skew_down, float(factors[-1])
 
 
 def _means(sums: Floats, w: int) -> Floats:
@@ -218,9 +237,11 @@ def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibrati
     return Calibration(
         np.array([p]),
         np.array([sd]),
-        1 / (1 / lengths + 1 / n) if hits else lengths.copy(),
+        1 / (1 / lengths + 1 / n),
         zeros,
         zeros.copy(),
         np.array([max(skew, 0.0)]),
         np.array([max(-skew, 0.0)]),
+        np.array([float(n)]),
+        float(n),
     )

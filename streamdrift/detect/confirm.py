@@ -8,8 +8,9 @@ Evidence of a window whose mean score lies d standard deviations off::
 
     T = E · ((1 + γe)·ln(1 + γe) - γe) / γ²        e = excess of d beyond the envelope, E = effective sample size
 
-the rate function of a skewed sum (Bennett 1962); with γ → 0 it is E·e²/2, the Gaussian log-likelihood ratio. E and the
-envelope come from the reference window itself (``calibrate``): its autocorrelation, by an AR fit, and, where it
+the rate function of a skewed sum (Bennett 1962); with γ → 0 it is E·e²/2, the Gaussian log-likelihood ratio. What a
+reference of n events knows of the score's spread is uncertain too, so T counts as n/2·ln(1 + 2T/n), the ratio of Student's
+test: next to nothing of it is lost with 5,000 events, and a tenth with 100. E and the envelope come from the reference window itself (``calibrate``): its autocorrelation, by an AR fit, and, where it
 wanders more than that fit explains (a season, long memory), the range of window means that it visited.
 
 Scores are integers (2⁻²⁰ units), so that sums are exact and any split of the events into blocks gives the same result.
@@ -182,7 +183,8 @@ class Scan:
                 some = np.nonzero(gauss >= 2.0)
                 if len(some[0]):
                     size, gamma = k.size[some[1], some[2]], skew[some[2]]
-                    t[some] = np.maximum(t[some], size * rate(excess[some], gamma))
+                    half = k.n[some[2]] / 2
+                    t[some] = np.maximum(t[some], half * np.log1p(size * rate(excess[some], gamma) / half))
         return t
 
 

@@ -12,12 +12,13 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import INFINITE, NULL, NUMBER, TEXT, Bools, Column, Floats, Ints
+from streamdrift.blocks.column import INFINITE, NULL, TEXT, Bools, Column, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
 from streamdrift.detect.baseline import Reference
-from streamdrift.detect.calibration import STRETCH, calibrate, score_table
+from streamdrift.detect.calibration import STRETCH, Calibration, score_table
+from streamdrift.detect.clock import ClockProfile
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.faults import ShareLane
@@ -25,7 +26,7 @@ from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
@@ -38,16 +39,25 @@ class WatchSettings:
     detectors: DetectorSettings
     policy: PolicySettings
     anomalies: AnomalySettings
-    reference_events: int
+    reference: ReferenceSettings
     categories_max: int
 
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a block that a series is given: their block, their number in it, and their segment's traffic share."""
+    """The rows of a block that a series is given.
+
+    Attributes
+    ----------
+    share
+        (n,) the segment's share of the model's traffic, as of each row.
+    age
+        (n,) events that the model had had since the segment's first, this one included.
+    """
 
     block: Block
     share: Floats
+    age: Ints
 
 
 class Series:
@@ -56,48 +66,66 @@ class Series:
     def __init__(self, identity: Identity, settings: WatchSettings, invalid_counts: Counter[str]) -> None:
         self.identity, self._settings = identity, settings
         self._invalid_counts = invalid_counts
-        self._learning: Learning | None = Learning(settings.reference_events, settings.categories_max)
+        reference = settings.reference
+        self._learning: Learning | None = Learning(reference.events, reference.segment_events, settings.categories_max)
+        self._first_age = 0
         self._seen = 0
         self._missing: ShareLane | None = None
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
-        self._kind = NUMBER
+        self._kind: int | None = None
         self._open: dict[str, Alert] = {}
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the reference window still is too short for what the series does, so that its values are not judged."""
+        return self._learning is not None and self._kind is not None
 
     @property
     def heat(self) -> float | None:
         """How far the current window is from the reference, 0 to 1; None while learning."""
-        if self._learning is not None:
+        if self._kind is None:
             return None
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
     def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
         """Take the rows' values; return alerts, each with the row that decided it, in event order."""
-        begin = 0
+        n, learned_rows = len(column), 0
+        faults_from = 0 if self._kind is not None else n
         if self._learning is not None:
+            begin = 0
             if not self._learning.rows:
                 begin = first_present(column)
-            learned = self._learning.add(column.take(slice(begin, None))) if begin < len(column) else None
-            if learned is None:
-                self._seen += len(column) - begin
-                return []
-            self._seen += learned.consumed
-            begin += learned.consumed
-            self._learning = None
-            self._begin(learned)
-        return self._watch(rows, column.take(slice(begin, None)) if begin else column, begin)
+                if begin < n:
+                    self._first_age = int(rows.age[begin]) - 1
+            ages = rows.age[begin:] - self._first_age
+            times = rows.block.time[begin:]
+            for learned in self._learning.add(column.take(slice(begin, None)), ages, times) if begin < n else ():
+                learned_rows = begin + learned.rows
+                faults_from = min(faults_from, learned_rows)
+                self._begin(learned)
+            if self._learning is not None:
+                learned_rows = n
+            self._seen += faults_from - begin
+        return self._watch(rows, column, faults_from, learned_rows)
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
-        self._kind = learned.kind
-        if settings.anomalies.enabled:
-            self._missing = ShareLane(learned.missing, settings.policy, notes=1)
-            self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
-        if learned.reference is not None:
-            self._values = ValueWatch(learned.reference, learned.values, settings)
+        if self._kind is None:
+            self._kind = learned.kind
+            if settings.anomalies.enabled:
+                self._missing = ShareLane(learned.missing, settings.policy, notes=1)
+                self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
+        if learned.done:
+            self._learning = None
+        if learned.reference is not None and learned.calibration is not None and learned.values is not None:
+            self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
 
-    def _watch(self, rows: Rows, column: Column, begin: int) -> list[tuple[int, Alert]]:
+    def _watch(self, rows: Rows, column: Column, begin: int, values_from: int) -> list[tuple[int, Alert]]:
+        """Look for faults from row ``begin`` on, and at the values from row ``values_from`` on."""
+        if begin:
+            column = column.take(slice(begin, None))
         n = len(column)
         if not n:
             return []
@@ -120,6 +148,7 @@ class Series:
         if invalid.any():
             self._count_invalid(kinds[invalid])
         if self._values is not None:
+            clean[: max(0, values_from - begin)] = False
             places = np.flatnonzero(clean)
             read = self._values.reference.read(column, clean)
             if len(read):
@@ -145,10 +174,17 @@ class Series:
 class ValueWatch:
     """The clean values of a series: detectors open candidates, the scan confirms them."""
 
-    def __init__(self, reference: Reference, values: Floats, settings: WatchSettings) -> None:
-        self.reference, self._settings = reference, settings
+    def __init__(
+        self,
+        reference: Reference,
+        calibration: Calibration,
+        clock: ClockProfile | None,
+        values: Floats,
+        settings: WatchSettings,
+    ) -> None:
+        self.reference, self._clock, self._settings = reference, clock, settings
         self._table = score_table(reference.n)
-        self._scan = Scan(calibrate(self._table[reference.rank(values)]))
+        self._scan = Scan(calibration)
         self._lane = Lane(settings.policy)
         self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, self._ks)
@@ -184,7 +220,8 @@ class ValueWatch:
             for verdict in self._unseen.update(unseen, times):
                 window = _window(recent, first + verdict.end, verdict.back)
                 found.append((verdict.end, explain.new_category(self._unseen, verdict, reference, window)))
-        evidence = self._scan.update(self._table[rank], times)
+        scores = self._table[rank]
+        evidence = self._scan.update(scores if self._clock is None else scores - self._clock.at(times), times)
         if self._settings.policy.confirm == "off":
             found += self._unconfirmed(flags, recent, first, times)
         elif evidence is not None:

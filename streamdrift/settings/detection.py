@@ -14,6 +14,8 @@ class ReferenceSettings(Section):
 
     events: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """First clean events of a series that become its reference window."""
+    segment_events: Annotated[int, Field(ge=100, le=100_000)] = 100
+    """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
 
 
 class AdwinSettings(Section):
