@@ -119,7 +119,8 @@ def _foretells(hours: _Hours, c: int, sd: float) -> bool:
         return False
     along = energy = 0.0
     following = []
-    for day in np.unique(hours.day).tolist():
+    days = np.unique(hours.day)
+    for day in days.tolist():
         own = hours.day == day
         if hours.count[~own].sum() < hours.count.sum() / 4:
             return False  # as good as one day: nothing to compare it with
@@ -130,7 +131,7 @@ def _foretells(hours: _Hours, c: int, sd: float) -> bool:
         product = float((weight * expected * level[own]).sum())
         along += product
         energy += float((weight * expected * expected).sum())
-        if weight.sum() >= hours.count.sum() / 50:
+        if weight.sum() >= hours.count.sum() / (4 * len(days)):  # a stump of a day follows nothing
             following.append(product > 0)
     return along >= FOLLOWS * energy > 0 and float(np.mean(following)) >= DAYS_SHARE
 

@@ -155,11 +155,10 @@ class Learning:
         reference, values = baseline.build(learned.kind, values, texts, float(learned.missing.mean()))
         scores = score_table(reference.n)[reference.rank(values)]
         clock = fit(scores, times)
-        calibration = (
-            calibrate(scores)
-            if clock is None
-            else calibrate(scores - clock.at(times), clock.parameters, clock.day_events)
-        )
+        parameters, day_events = 0, 1.0
+        if clock is not None:
+            scores, parameters, day_events = scores - clock.at(times), clock.parameters, clock.day_events
+        calibration = calibrate(scores, parameters, day_events)
         full = len(values) >= self._wanted or len(learned.missing) >= self._bound
         if full or calibration.worth >= SIZE_MIN:
             learned.reference, learned.calibration, learned.clock, learned.values = (
