@@ -174,7 +174,7 @@ class Bank:
         held = float(self._segments_of[rows.model])
         ratio = round((held + 1) / max(held, 1), 4)
         change = Change(
-            True, "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
+            "opens", "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
             {"n": int(held)}, {"n": int(held) + 1},
         )  # fmt: skip
         identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)

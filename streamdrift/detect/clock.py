@@ -145,13 +145,13 @@ def _harmonics(hour: Floats) -> Floats:
 def _design(hour: Floats, day: Ints | None) -> Floats:
     parts: list[Floats] = [np.ones((len(hour), 1)), _harmonics(hour)]
     if day is not None:
-        parts.append((day[:, None] % 7 == np.arange(1, 7)).astype(np.float64))
-    return np.concatenate(parts, axis=1)
+        parts.append(np.equal(day[:, None] % 7, np.arange(1, 7)).astype(np.float64))
+    design: Floats = np.concatenate(parts, axis=1)
+    return design
 
 
 def _solve(design: Floats, weights: Floats, values: Floats) -> Floats:
     """Weighted least squares; a trace of ridge keeps it solvable where some hours never had traffic."""
     moment = (design * weights[:, None]).T @ design
     moment[np.diag_indices_from(moment)] += 1e-6 * weights.sum()
-    solved: Floats = np.linalg.solve(moment, (design * weights[:, None]).T @ values)
-    return solved
+    return np.asarray(np.linalg.solve(moment, (design * weights[:, None]).T @ values), np.float64)

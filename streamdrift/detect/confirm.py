@@ -25,6 +25,8 @@ import numpy as np
 from streamdrift.blocks.column import Floats, Ints
 from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration
 
+ONSET_NATS = 3.0
+"""Log-likelihood that a change point may lack of the best one: twenty times less likely."""
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
@@ -55,12 +57,21 @@ class Evidence:
     firsts: Ints
     calibration: Calibration
 
-    def onset(self, j: int, since: int, channel: int, window: int) -> tuple[int, int]:
+    def onset(self, j: int, since: int, where: tuple[int, int], t: float, now: int) -> tuple[int, int, tuple[int, int]]:
         """Maximum-likelihood change point before the end of the j-th stretch, not before the end of stretch ``since``.
 
-        Returns the number of stretches since then, and the event time of the first event after it. The mean before
-        the change is taken as known: the reference's, or the edge of the window's envelope.
+        Returns the number of stretches since then, the event time of the first event after it, and the earliest and latest such
+        time whose log-likelihood lacks at most ``ONSET_NATS`` of the best one, which is scaled to the evidence ``t``. The mean
+        before the change is taken as known: the reference's, or the edge of the window's envelope.
+
+        Parameters
+        ----------
+        where
+            Window and score that gave the evidence.
+        now
+            Event time of the j-th stretch's last event.
         """
+        window, channel = where
         at = len(self.sums) - len(self.ends) + j
         k = np.arange(1, max(1, min(int(self.stretch[j]) - since, LONGEST, at)) + 1)
         means = (self.sums[at, channel] - self.sums[at - k, channel]) / (k * (STRETCH * UNIT))
@@ -69,8 +80,13 @@ class Evidence:
             np.maximum(d - self.calibration.high[window, channel], self.calibration.low[window, channel] - d),
             0.0,
         )
-        back = int(k[int(np.argmax(k * excess * excess))])
-        return back, int(self.firsts[at - back])
+        likelihood = k * excess * excess
+        best = int(np.argmax(likelihood))
+        near = k[likelihood >= likelihood[best] * (1 - min(1.0, ONSET_NATS / max(t, ONSET_NATS)))]
+        # a change within a stretch shows in it: the latest time is where that stretch ends and the next one begins
+        latest = int(self.firsts[at - int(near[0]) + 1]) if near[0] > 1 else now
+        back = int(k[best])
+        return back, int(self.firsts[at - back]), (int(self.firsts[at - int(near[-1])]), latest)
 
     def of(self, channel: int) -> Evidence:
         """Return the evidence of one score alone."""

@@ -13,7 +13,7 @@ from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
-from streamdrift.detect.policy import Verdict
+from streamdrift.detect.policy import Step, Verdict
 
 MATERIAL = {"sd": 0.5, "ratio": 1.5, "ks": 0.25, "share": 0.05}
 """Effects from which an alert is a warning, by unit; half a standard deviation is a medium effect (Cohen 1988)."""
@@ -21,6 +21,7 @@ CRITICAL = {"sd": 2.0, "ratio": float("inf"), "ks": 0.75, "share": 0.5}
 QUALITATIVE = frozenset({"new_category", "invalid_value", "type_change", "segment_overflow"})
 """Reasons that are of a kind that should not occur at all: any number of them is a warning."""
 MAJORITY = 0.5
+RANK: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Identity:
 class Change:
     """What a lane has to say, before it is an alert of a certain event."""
 
-    opens: bool
+    step: Step
     lane: str
     kind: Kind
     reason: str
@@ -51,6 +52,7 @@ class Change:
     onset: int
     reference: dict[str, Any] = field(default_factory=dict)
     current: dict[str, Any] = field(default_factory=dict)
+    onset_range: tuple[int, int] | None = None
 
 
 def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str], threshold: float) -> Change:
@@ -65,7 +67,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     else:
         reason, effect, unit = "distribution_shift", _ks(reference, window), "ks"
     return Change(
-        verdict.opens,
+        verdict.step,
         "values",
         "drift",
         reason,
@@ -78,6 +80,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
         verdict.onset,
         reference.summary(),
         {"n": len(window), **described},
+        verdict.onset_range,
     )
 
 
@@ -91,7 +94,7 @@ def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     reason = "distribution_shift" if name == "ks" else "mean_shift"
     current = {"n": len(window), **reference.describe(window)}
     return Change(
-        True,
+        "opens",
         "",
         "drift",
         reason,
@@ -131,7 +134,7 @@ def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window
 def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verdict) -> Change:
     now = lane.current(verdict)
     return Change(
-        verdict.opens,
+        verdict.step,
         lane_name,
         "anomaly",
         reason,
@@ -144,6 +147,7 @@ def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verd
         verdict.onset,
         {"n": lane.n, key: significant(lane.share)},
         {"n": verdict.back * STRETCH, key: significant(now)},
+        verdict.onset_range,
     )
 
 
@@ -158,18 +162,23 @@ def alert(
 ) -> Alert:
     """The change as an alert of the event in this row of the block."""
     source = block.sources[int(block.source[row])]
+    kind, reason, graded = change.kind, _reason(identity.role, change), severity(identity.role, change)
+    detectors = change.detectors
+    if opened is not None:
+        kind, reason, detectors = opened.kind, opened.reason, opened.detectors
+        graded = max(opened.severity, graded, key=RANK.index) if change.step == "looks" else opened.severity
     return Alert(
         series_id=series_id(identity.model, identity.segment, identity.feature),
-        status="firing" if change.opens else "resolved",
-        kind=opened.kind if opened else change.kind,
-        reason=opened.reason if opened else _reason(identity.role, change),
-        severity=opened.severity if opened else severity(identity.role, change),
+        status="resolved" if change.step == "resolves" else "firing",
+        kind=kind,
+        reason=reason,
+        severity=graded,
         model={"name": identity.model, "version": block.versions.at(row)},
         segment=identity.segment,
         feature=identity.feature,
         role=identity.role,
-        detector=opened.detector if opened else change.detectors[0],
-        detectors=opened.detectors if opened else change.detectors,
+        detector=opened.detector if opened else detectors[0],
+        detectors=detectors,
         detected_at=int(block.time[row]),
         onset_at=change.onset,
         events_since_onset=change.back * STRETCH,
@@ -183,8 +192,20 @@ def alert(
         traffic_share=significant(share),
         config_hash=identity.config_hash,
         position=dict(source.position(int(block.offset[row]))),
-        resolves=opened.alert_id if opened else None,
+        resolves=opened.alert_id if opened and change.step == "resolves" else None,
+        updates=opened.alert_id if opened and change.step == "looks" else None,
+        onset_range=change.onset_range,
     )
+
+
+def has_grown(told: Alert, change: Change, factor: float) -> bool:
+    """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
+    if change.effect_unit != told.effect_unit or change.step != "looks":
+        return False
+    now, then = change.effect_size, told.effect_size
+    if change.effect_unit == "ratio":
+        return now >= factor * then >= factor or 0 <= now <= then / factor <= 1 / factor
+    return now * then > 0 and abs(now) >= factor * abs(then)
 
 
 def _reason(role: str, change: Change) -> str:

@@ -75,6 +75,7 @@ class Series:
         self._values: ValueWatch | None = None
         self._kind: int | None = None
         self._open: dict[str, Alert] = {}
+        self._told: dict[str, Alert] = {}
 
     @property
     def is_held_back(self) -> bool:
@@ -154,7 +155,8 @@ class Series:
             if len(read):
                 found += [(int(places[i]), change) for i, change in self._values.update(read, times[clean])]
         found.sort(key=lambda pair: pair[0])
-        return [(begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found]
+        alerts = ((begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found)
+        return [(row, alert) for row, alert in alerts if alert is not None]
 
     def _count_invalid(self, kinds: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
         infinite = int((kinds == INFINITE).sum())
@@ -163,11 +165,23 @@ class Series:
         if infinite < len(kinds):
             self._invalid_counts["wrong_type"] += len(kinds) - infinite
 
-    def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert:
-        opened = self._open.pop(change.lane, None) if not change.opens else None
+    def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert | None:
+        """The change as an alert; None where an open one is what it was."""
+        opened = self._open.get(change.lane)
+        if change.step == "looks":
+            if opened is None or not explain.has_grown(
+                self._told[change.lane], change, self._settings.policy.update_factor
+            ):
+                return None
+        elif change.step == "resolves":
+            self._open.pop(change.lane, None)
+        else:
+            opened = None
         alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
-        if change.opens and change.lane:
-            self._open[change.lane] = alert
+        if change.lane and change.step != "resolves":
+            self._told[change.lane] = alert
+            if opened is None:
+                self._open[change.lane] = alert
         return alert
 
 

@@ -51,7 +51,7 @@ def opened(stream: Floats) -> list[int]:
     evidence = scan.update(TABLE[reference.rank(stream[REFERENCE:])], times)
     assert evidence is not None
     verdicts: list[Verdict] = lane.judge(evidence, times, lambda _: True)
-    return [REFERENCE + v.end for v in verdicts if v.opens]
+    return [REFERENCE + v.end for v in verdicts if v.step == "opens"]
 
 
 @pytest.mark.parametrize("kind", ["normal", "t3", "lognormal", "rare flag", "rounded", "ar.5", "ar.9", "season"])
