@@ -10,15 +10,18 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
-from streamdrift.detect.baseline import Reference, significant
+from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.frozen import Freeze, Frozen
 from streamdrift.detect.policy import Step, Verdict
 
 MATERIAL = {"sd": 0.5, "ratio": 1.5, "ks": 0.25, "share": 0.05}
 """Effects from which an alert is a warning, by unit; half a standard deviation is a medium effect (Cohen 1988)."""
 CRITICAL = {"sd": 2.0, "ratio": float("inf"), "ks": 0.75, "share": 0.5}
-QUALITATIVE = frozenset({"new_category", "invalid_value", "type_change", "segment_overflow"})
+QUALITATIVE = frozenset(
+    {"new_category", "invalid_value", "type_change", "segment_overflow", "unit_change", "frozen_value"}
+)
 """Reasons that are of a kind that should not occur at all: any number of them is a warning."""
 MAJORITY = 0.5
 RANK: tuple[Severity, ...] = ("info", "warning", "critical")
@@ -65,7 +68,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     elif verdict.channel == 1:
         reason, effect, unit = "variance_shift", float(window.std()) / reference.sd, "ratio"
     else:
-        reason, effect, unit = "distribution_shift", _ks(reference, window), "ks"
+        reason, effect, unit = "distribution_shift", distance(reference.ordered, window), "ks"
     return Change(
         verdict.step,
         "values",
@@ -87,7 +90,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
 def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     """A detector's flag, as it is."""
     effect, unit = (
-        (_ks(reference, window), "ks")
+        (distance(reference.ordered, window), "ks")
         if name == "ks"
         else ((float(window.mean()) - reference.mean) / reference.sd, "sd")
     )
@@ -129,6 +132,34 @@ def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window
     change.reference.update(reference.summary())
     change.current.update(reference.describe(window))
     return change
+
+
+def far_out(reason: str, lane: ShareLane, verdict: Verdict, reference: Reference, facts: dict[str, float]) -> Change:
+    """Values far outside the reference, with what they are named by."""
+    change = _share(reason, "far_out", "far_out_rate", lane, verdict)
+    change.reference.update(reference.summary())
+    change.current.update({name: significant(value) for name, value in facts.items()})
+    return change
+
+
+def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
+    """A value that no longer changes, or does so again."""
+    longest = max(1, watch.longest)
+    return Change(
+        "opens" if freeze.opens else "resolves",
+        "frozen",
+        "anomaly",
+        "frozen_value",
+        ("run",),
+        float(freeze.run),
+        float(watch.limit or 0),
+        significant(freeze.run / longest),
+        "ratio",
+        0,
+        freeze.onset,
+        {"longest_run": longest, **reference.summary()},
+        {"n": freeze.run, "value": significant(freeze.value), "run": freeze.run},
+    )
 
 
 def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verdict) -> Change:
@@ -239,11 +270,3 @@ def _total_variation(reference: Reference, window: Floats) -> float:
     then = np.bincount(reference.ordered.astype(np.int64), minlength=cells) / reference.n
     now = np.bincount(window.astype(np.int64), minlength=cells) / max(1, len(window))
     return float(np.abs(then - now).sum() / 2)
-
-
-def _ks(reference: Reference, window: Floats) -> float:
-    """KS distance of two samples, exact under ties."""
-    points = np.concatenate([reference.ordered, window])
-    then = np.searchsorted(reference.ordered, points, "right") / reference.n
-    now = np.searchsorted(np.sort(window), points, "right") / max(1, len(window))
-    return float(np.abs(then - now).max())

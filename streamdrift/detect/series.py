@@ -12,7 +12,7 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import INFINITE, NULL, TEXT, Bools, Column, Floats, Ints
+from streamdrift.blocks.column import INFINITE, NULL, NUMBER, TEXT, Bools, Column, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
@@ -21,7 +21,9 @@ from streamdrift.detect.calibration import STRETCH, Calibration, score_table
 from streamdrift.detect.clock import ClockProfile
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.far_out import FarOut
 from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.page_hinkley import PageHinkley
@@ -206,6 +208,9 @@ class ValueWatch:
         self._seen = 0
         self._recent = values[-RECENT:].copy()
         self._unseen = self._unseen_lane(values)
+        numeric = reference.kind == NUMBER and settings.anomalies.enabled
+        self._far_out = FarOut(reference, values, settings.policy) if numeric else None
+        self._frozen = Frozen(values) if settings.anomalies.enabled else None
 
     def _unseen_lane(self, values: Floats) -> ShareLane | None:
         """Categories that the reference lacks, against the share that its second half had of what its first lacked."""
@@ -221,7 +226,25 @@ class ValueWatch:
         return self._ks.distance if self._ks else 0.0
 
     def update(self, raw: Floats, times: Ints) -> list[tuple[int, Change]]:
-        """Take (n,) values and their times; return changes with the index of the value that decided each."""
+        """Take (n,) values and their times; return changes with the index of the value that decided each.
+
+        Faults first; what is far out is a fault, and not shown to the detectors.
+        """
+        found: list[tuple[int, Change]] = []
+        if self._frozen is not None:
+            freezes = self._frozen.update(raw, times)
+            found += [(freeze.end, explain.frozen(freeze, self._frozen, self.reference)) for freeze in freezes]
+        if self._far_out is not None:
+            far, named = self._far_out.update(raw, times)
+            found += named
+            if far.any():
+                near = np.flatnonzero(~far)
+                return found + [(int(near[i]), change) for i, change in self._judge(raw[near], times[near])]
+        return found + self._judge(raw, times)
+
+    def _judge(self, raw: Floats, times: Ints) -> list[tuple[int, Change]]:
+        if not len(raw):
+            return []
         reference = self.reference
         rank = reference.rank(raw)
         values = Values(raw, reference.standardise(raw), rank)
