@@ -188,7 +188,14 @@ def alert(
 
 
 def _reason(role: str, change: Change) -> str:
-    """A model's error that moves away from zero is worse performance, whatever the shape of the move."""
+    """A model's error that moves away from zero is worse performance, whatever the shape of the move.
+
+    What an embedding's measures are made of is for the developer: an operator is told that it moved, or that it is no
+    vector of its dimension.
+    """
+    if role == "embedding":
+        faults = {"type_change": "invalid_value"}
+        return "embedding_shift" if change.kind == "drift" else faults.get(change.reason, change.reason)
     worse = role == "performance" and change.kind == "drift" and change.effect_size > 0
     return "performance_drop" if worse and change.effect_unit == "sd" else change.reason
 
