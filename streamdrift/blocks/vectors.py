@@ -114,7 +114,8 @@ def _reduce(x: Floats, signs: Floats) -> tuple[Floats, Codes, Bytes]:
 
 def _rounded(length: Floats) -> Floats:
     mantissa, exponent = np.frexp(length)
-    return np.ldexp(np.rint(np.ldexp(mantissa, _NORM_BITS)), exponent - _NORM_BITS)
+    rounded: Floats = np.ldexp(np.rint(np.ldexp(mantissa, _NORM_BITS)), exponent - _NORM_BITS)
+    return rounded
 
 
 @lru_cache(maxsize=32)

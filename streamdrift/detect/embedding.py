@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamdrift.blocks.column import ABSENT, NUMBER, OTHER, TEXT, Bools, Codes, Column, Floats, Ints
+from streamdrift.blocks.column import ABSENT, NUMBER, OTHER, TEXT, Bools, Bytes, Codes, Column, Floats, Ints
 from streamdrift.blocks.vectors import UNIT, WIDTH, Vectors
 
 DECIDING = 64
@@ -84,7 +84,8 @@ class Embedding:
         if len(self._early) < DECIDING:
             return np.zeros(len(valid), np.bool_)
         self._dimension = Counter(self._early).most_common(1)[0][0]  # of two as common, the one seen first
-        return np.arange(len(valid)) > places[-1]
+        decided: Bools = np.arange(len(valid)) > places[-1]
+        return decided
 
     def _learn(self, sketch: Codes) -> int:
         """Gather sketches for the centroids; return how many of these went there."""
@@ -114,7 +115,8 @@ class Centroids:
     def distance(self, points: Floats) -> Floats:
         """(r,) distance of (r, 16) sketches to the centroid of all, in lengths of a unit vector."""
         off = points - self.overall
-        return np.sqrt((off * off).sum(axis=1) / self.width) / UNIT
+        distances: Floats = np.sqrt((off * off).sum(axis=1) / self.width) / UNIT
+        return distances
 
     def nearest(self, points: Floats) -> Ints:
         """(r,) index of the nearest cluster's centroid, the first of several."""
@@ -123,7 +125,8 @@ class Centroids:
 
 def nearest(points: Floats, centres: Floats) -> Ints:
     """(r,) index of the nearest of (k, 16) centres: |c|² - 2p·c is least."""
-    return ((centres * centres).sum(axis=1) - 2 * (points @ centres.T)).argmin(axis=1)
+    index: Ints = ((centres * centres).sum(axis=1) - 2 * (points @ centres.T)).argmin(axis=1)
+    return index
 
 
 def k_means(points: Floats) -> Floats:
@@ -162,9 +165,7 @@ def _mean(points: Floats) -> Floats:
     return rounded
 
 
-def _spread(
-    n: int, rows: Ints, numbers: Floats, kinds: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
-) -> Column:
+def _spread(n: int, rows: Ints, numbers: Floats, kinds: Bytes | None = None) -> Column:
     """A column of n rows with these numbers in some of them."""
     if len(rows) == n:
         return Column(numbers, kinds)

@@ -41,7 +41,8 @@ def of_probabilities(value: Any) -> dict[str, Any]:
     """Confidence (the largest probability) and entropy in nats.
 
     Nats, not a share of ln(classes): a producer that leaves out classes of probability zero must not change the value. A
-    single class is one of two, as a binary model's positive class is. A sum that rounding put beside one is scaled to it.
+    single class is one of two, as a binary model's positive class is. A sum that rounding put beside one is scaled to it
+    for the entropy.
 
     >>> of_probabilities({"late": 0.25, "on-time": 0.75})
     {'prediction.confidence': 0.75, 'prediction.entropy': 0.562335145}
@@ -56,14 +57,14 @@ def of_probabilities(value: Any) -> dict[str, Any]:
         return {"prediction.confidence": WRONG_TYPE}
     given = list(value.values())
     if len(given) == 1:
-        given.append(1 - given[0])
-    if not given or min(given) < 0 or math.isinf(max(given)):
+        given.append(max(0.0, 1 - given[0]))
+    if not given or min(given) < 0 or max(given) > 1 + SUM_TOLERANCE:
         return {"prediction.confidence": OUT_OF_RANGE}
     total = math.fsum(given)  # exactly rounded: the order of the classes is of no matter
     if abs(total - 1) > SUM_TOLERANCE:
         return {"prediction.confidence": OUT_OF_RANGE}
     entropy = -math.fsum(p / total * math.log(p / total) for p in given if p / total > 0)
-    return {"prediction.confidence": max(given) / total, "prediction.entropy": round(abs(entropy), DECIMALS)}
+    return {"prediction.confidence": min(1.0, max(given)), "prediction.entropy": round(abs(entropy), DECIMALS)}
 
 
 def of_text(name: str, value: Any) -> dict[str, Any]:
