@@ -187,7 +187,8 @@ class Bank:
 
     def too_many_categories(self, group: Group, feature: str, *, capped: bool) -> None:
         """Note, once per feature and only so many, that a feature's texts are too many to be categories."""
-        self.limits_hit["categories_max"] += capped
+        if capped:
+            self.limits_hit["categories_max"] += 1
         if len(self.uncategorical) < UNCATEGORICAL_MAX and not group.segment:
             self.uncategorical.append((group.model, feature))
 
