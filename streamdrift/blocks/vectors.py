@@ -64,7 +64,9 @@ class Vectors:
             here = np.flatnonzero(within)
             place = self.rows[here] - begin
         else:
-            _, here, place = np.intersect1d(self.rows, rows, assume_unique=True, return_indices=True)
+            at = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+            place = np.flatnonzero(self.rows[at] == rows)
+            here = at[place]
         return Vectors(place, self.kinds[here], self.dimension[here], self.norm[here], self.sketch[here])
 
     def __len__(self) -> int:

@@ -45,7 +45,8 @@ def stationary(kind: str, n: int, rng: np.random.Generator) -> Floats:
         case "gaussian":
             return rng.standard_normal((n, 24))
         case "relu":
-            return (rng.standard_normal((n, 48)) + rng.standard_normal(48)).clip(0)
+            relu: Floats = np.maximum(rng.standard_normal((n, 48)) + rng.standard_normal(48), 0.0)
+            return relu
         case "clusters":
             x = clustered(rng.choice(6, n, p=rng.dirichlet(np.full(6, 3.0))), rng)
             return x / np.linalg.norm(x, axis=1)[:, None]
