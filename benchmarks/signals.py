@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,8 @@ def dependent(n: int, rng: Random) -> Floats:
 
 def flat(n: int, rng: Random) -> Floats:
     """Two dimensions."""
-    return rng.standard_normal((n, 2)) + np.array([1.0, 0.0])
+    x: Floats = rng.standard_normal((n, 2)) + np.array([1.0, 0.0])
+    return x
 
 
 def mixture(which: np.ndarray[tuple[int], np.dtype[np.int64]], rng: Random) -> Floats:
@@ -103,6 +105,10 @@ def unit(x: Floats) -> Floats:
 
 
 EMBEDDINGS = (gaussian, relu, anisotropic, clusters, heavy, dependent, flat)
+
+
+def embeddings(make: Callable[[int, Random], Floats], n: int, rng: Random) -> Events:
+    return embedded(make(n, rng))
 
 
 def embedded(x: Floats) -> Events:
@@ -178,9 +184,7 @@ def main() -> None:
     given = options.parse_args()
     print(f"{'nothing changes':<28}{'alerts':>8}{'10k events':>12}{'per 10k':>12}")
     for make in EMBEDDINGS:
-        quiet(
-            f"embedding, {make.__name__}", lambda n, rng, make=make: embedded(make(n, rng)), given.events, given.seeds
-        )
+        quiet(f"embedding, {make.__name__}", partial(embeddings, make), given.events, given.seeds)
     quiet("probabilities", probabilities, given.events, given.seeds)
     quiet("free text", texts, given.events, given.seeds)
     print(f"\n{'first alert on a change':<28}{'found':>8}{'median':>12}")

@@ -41,17 +41,18 @@ def told(alerts: Sequence[Alert]) -> set[tuple[str, str]]:
 
 def stationary(kind: str, n: int, rng: np.random.Generator) -> Floats:
     """Isotropic, mostly one direction and never negative, clusters on a sphere, heavy tails of the norm."""
+    x: Floats
     match kind:
         case "gaussian":
-            return rng.standard_normal((n, 24))
+            x = rng.standard_normal((n, 24))
         case "relu":
-            relu: Floats = np.maximum(rng.standard_normal((n, 48)) + rng.standard_normal(48), 0.0)
-            return relu
+            x = np.maximum(rng.standard_normal((n, 48)) + rng.standard_normal(48), 0.0)
         case "clusters":
             x = clustered(rng.choice(6, n, p=rng.dirichlet(np.full(6, 3.0))), rng)
-            return x / np.linalg.norm(x, axis=1)[:, None]
+            x /= np.linalg.norm(x, axis=1)[:, None]
         case _:
-            return rng.standard_t(3, (n, 8)) * rng.lognormal(0, 0.7, (n, 1))
+            x = rng.standard_t(3, (n, 8)) * rng.lognormal(0, 0.7, (n, 1))
+    return x
 
 
 def clustered(which: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator) -> Floats:
