@@ -280,6 +280,8 @@ class Group:
 
     def _with_embeddings(self, rows: Block, bank: Bank) -> Block:
         """The rows with a column for each series that their embeddings make."""
+        if not rows.vectors:
+            return rows
         new = [(int(v.rows[0]), name) for name, v in rows.vectors.items() if name not in self._embeddings]
         for _, name in sorted(new):
             made = bank.make_embedding(self, name)

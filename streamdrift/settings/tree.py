@@ -233,7 +233,7 @@ class Settings(BaseSettings):
     max_event_bytes: Annotated[int, Field(ge=100, le=COUNT_MAX)] = 1_000_000
     """Largest event; larger ones are rejected unread."""
     features_per_event_max: Count = 1_000
-    """Most features (with embeddings and predictions) of one event; events with more are rejected."""
+    """Most features (with predictions) of one event; events with more are rejected."""
     segments_per_event_max: Count = 32
     """Most dimensions of one event; events with more are rejected."""
     text_length_max: Count = 256
