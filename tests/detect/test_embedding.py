@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from streamdrift.alerts import Alert
 from streamdrift.blocks import vectors
 from streamdrift.blocks.assemble import Assembler
-from streamdrift.blocks.column import Floats
+from streamdrift.blocks.column import ABSENT, NUMBER, Floats
 from streamdrift.blocks.vectors import UNIT
 from streamdrift.detect.bank import Bank
-from streamdrift.detect.embedding import CLUSTERS, LEARN_MAX, k_means, nearest
+from streamdrift.detect.embedding import CLUSTERS, DECIDING, LEARN_MAX, Embedding, k_means, nearest
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 from tests.detect.test_bank import SMALL, START, detect, records
@@ -231,6 +231,22 @@ def test_an_override_leaves_measures_out() -> None:
     found = told(detect(records(mixed()), tree=tree))
     assert any("photo.projection" in series for series, _ in found)
     assert not any(series.endswith(("photo.norm", "photo.cluster")) for series, _ in found)
+
+
+@pytest.mark.parametrize(("d", "close"), [(8, 0.001), (16, 0.001), (256, 0.4)])
+def test_distance_is_that_of_the_direction_to_the_centroid(d: int, close: float) -> None:
+    n = DECIDING + LEARN_MAX + 500
+    x = np.random.default_rng(11).standard_normal((n, d)) + 1
+    state = Embedding("e", 5_000)
+    made = vectors.from_values("e", range(n), [array("d", row) for row in x.tolist()])
+    column = state.update(made, n)["embedding.e.distance"]
+    learnt = DECIDING + LEARN_MAX
+    assert column.kind_of_rows().tolist() == [ABSENT] * learnt + [NUMBER] * 500
+    u = x / np.linalg.norm(x, axis=1)[:, None]
+    exact = np.linalg.norm(u[learnt:] - u[DECIDING:learnt].mean(axis=0), axis=1)
+    ratio = column.numbers[learnt:] / exact
+    assert np.abs(ratio - 1).max() < (close if d <= 16 else 2 * close)
+    assert float(ratio.mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_k_means_finds_clusters_and_names_the_largest_first() -> None:
