@@ -28,8 +28,6 @@ Told = list[tuple[int, Alert]]
 
 REFUSED_MAX = 10_000
 """Names of a group up to which it is remembered that a feature is not monitored."""
-
-
 UNCATEGORICAL_MAX = 100
 """Features that are noted because they have too many categories."""
 

@@ -25,7 +25,7 @@ class Limits:
     text_length_max: int
     embeddings_per_event_max: int = 16
     embedding_dimension_max: int = 4_096
-    free_text: frozenset[str] = frozenset()
+    free_text: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -37,7 +37,7 @@ class Limits:
             settings.text_length_max,
             settings.embeddings_per_event_max,
             settings.embedding_dimension_max,
-            frozenset(settings.free_text),
+            settings.free_text,
         )
 
 
@@ -101,11 +101,12 @@ def decode(record: Record, limits: Limits) -> Inference:
     )
 
 
-def _signals(event: dict[str, Any], free_text: frozenset[str]) -> dict[str, Any]:
+def _signals(event: dict[str, Any], free_text: tuple[str, ...]) -> dict[str, Any]:
     features = fields.mapping(event, "features")
     prediction = fields.mapping(event, "prediction")
-    for name in free_text.intersection(features):
-        features |= derived.of_text(name, features.pop(name))
+    for name in free_text:
+        if name in features:
+            features |= derived.of_text(name, features.pop(name))
     if "score" in prediction:
         features["prediction.score"] = prediction["score"]
     if "label" in prediction:
