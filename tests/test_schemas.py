@@ -98,6 +98,8 @@ TAKEN: dict[str, list[Any]] = {
         MODEL | {"prediction": {"label": True}},
         MODEL | {"prediction": {"score": 0.5}, "features": None},
         MODEL | {"embeddings": {"photo": [0.5, 1]}},
+        MODEL | {"embeddings": {"photo": None}},
+        MODEL | {"prediction": {"probabilities": {"late": 0.31}}},
         MODEL | {"features": {"a": None, "b": "text", "c": False, "d": -1.5e300}},
         MODEL | FEATURES | {"occurred_at": "2013-04-01T08:15:00.123+02:00"},
         MODEL | FEATURES | {"occurred_at": 1_364_804_100_000},

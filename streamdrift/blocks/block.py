@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Codes, Column, Ints
+from streamdrift.blocks.vectors import Vectors
 from streamdrift.ports import Partition
 
 Stream = Literal["events", "labels"]
@@ -53,6 +54,8 @@ class Block:
         Model version of each row.
     dimensions
         The rows' segment values by dimension; filled in the block of all traffic only.
+    vectors
+        Embeddings by name.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Block:
     versions: Coded
     columns: dict[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
+    vectors: dict[str, Vectors] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -88,6 +92,7 @@ class Block:
             self.versions.take(rows),
             {name: column.take(rows) for name, column in self.columns.items()},
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
+            {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
         )
 
     def segments(
