@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from streamdrift.escalate.policy import Incident, blast_radius, headline
+from streamdrift.escalate.policy import Incident, headline
 from streamdrift.escalate.words import duration, effect
 from streamdrift.report import words
 from streamdrift.report.markup import label, visible
@@ -64,8 +64,7 @@ class Timeline:
 
     def delivery(self, receiver: str, action: str, outcome: str, incident: Incident) -> None:
         """Tell what a receiver was sent, and what it said."""
-        lead = blast_radius(incident).lead
-        told = f"→ {receiver} ({outcome}): {words.title(lead)}"
+        told = f"→ {receiver} ({outcome}): {words.headed(incident)}"
         self._line(" " * 16, DELIVERIES.get(action, action), "blue", told)
 
     def close(self) -> None:
@@ -74,12 +73,11 @@ class Timeline:
             self._progress.stop()
 
     def _told(self, action: str, incident: Incident, at_ms: int) -> str | None:
-        lead = blast_radius(incident).lead
         match action:
             case "open" | "grow":
                 return headline(incident)
             case "resolve":
-                return f"{words.title(lead)}, after {duration((at_ms - incident.onset_at) / 1000)}"
+                return f"{words.headed(incident)}, after {duration((at_ms - incident.onset_at) / 1000)}"
             case "join":
                 newest = max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
                 # what joins may also be a recovery of one series: that is told once all are well

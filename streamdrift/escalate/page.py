@@ -8,6 +8,7 @@ import orjson
 
 from streamdrift.alerts import Alert, rfc3339
 from streamdrift.escalate.contribution import Cell
+from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Page
 from streamdrift.escalate.triage import blast_radius, headline
@@ -62,6 +63,7 @@ def described(incident: Incident) -> dict[str, Any]:
             "reason": radius.lead.reason,
             "features": radius.features,
         },
+        "explanation": sentences(incident),
         "explained_by": [_cell(cell) for cell in radius.cells[:CELLS_MAX]],
         "cells": len(radius.cells),
     }

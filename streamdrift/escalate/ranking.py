@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from streamdrift.alerts import Alert
-from streamdrift.escalate.contribution import ROUNDS_MAX, Cell, Places, explained, signal_kind, within
+from streamdrift.escalate.attribution import Places, signal_kind
+from streamdrift.escalate.contribution import ROUNDS_MAX, Cell, explained, within
 from streamdrift.escalate.effects import displaced, evidence, measured
 from streamdrift.escalate.incident import RANK
 
