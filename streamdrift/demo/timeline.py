@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
 
+from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Incident, headline
 from streamdrift.escalate.words import duration, effect
 from streamdrift.report import words
@@ -17,6 +18,7 @@ STEPS = {
     "open": ("opened", "bold red"),
     "grow": ("grew", "red"),
     "join": ("joined", "yellow"),
+    "update": ("updated", "yellow"),
     "resolve": ("resolved", "green"),
 }
 DELIVERIES = {"trigger": "paged", "resolve": "closed"}
@@ -59,7 +61,7 @@ class Timeline:
         """Tell one decision of the incident policy; ``ignore`` is not told."""
         told = self._told(action, incident, at_ms)
         if told is not None:
-            step, style = STEPS[action]
+            step, style = STEPS["update" if action == "join" and _newest(incident).updates else action]
             self._line(_clock(at_ms), step, style, told)
 
     def delivery(self, receiver: str, action: str, outcome: str, incident: Incident) -> None:
@@ -79,7 +81,7 @@ class Timeline:
             case "resolve":
                 return f"{words.headed(incident)}, after {duration((at_ms - incident.onset_at) / 1000)}"
             case "join":
-                newest = max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
+                newest = _newest(incident)
                 # what joins may also be a recovery of one series: that is told once all are well
                 return f"{words.title(newest)}: {effect(newest)}" if newest.detected_at == at_ms else None
             case _:
@@ -90,6 +92,10 @@ class Timeline:
         encoding = self._console.encoding
         line.plain = line.plain.encode(encoding, "replace").decode(encoding)
         self._console.print(line, soft_wrap=True)
+
+
+def _newest(incident: Incident) -> Alert:
+    return max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
 
 
 class _Rate(ProgressColumn):

@@ -16,9 +16,8 @@ Cost: O(n log n) for n alerts, at most ``ROUNDS_MAX`` times.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.attribution import LIFT_MIN, Places, attributed, everywhere, known_change, surprise
@@ -27,9 +26,9 @@ from streamdrift.escalate.effects import Effect, displaced, evidence, measured, 
 ROUNDS_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cell:
-    """One feature in one segment, and what it explains.
+    """One feature in one segment, and what it explains; filled in by ``explained`` and ``ranking.ranked``.
 
     Attributes
     ----------
@@ -39,10 +38,12 @@ class Cell:
         Where; ``{}`` is all traffic, of which ``alert`` may be the largest part.
     explains
         Share of the feature's change in all traffic, 0 to 1.
-    surprise
-        Nats, 0 to ln 2 / 2; of all traffic 0.
     contribution
         Share of the whole incident's change, 0 to 1: of cells that follow nothing.
+    surprise
+        Nats, 0 to ln 2 / 2; of all traffic 0.
+    score
+        Share of the model's events displaced, times the evidence in thresholds.
     also
         Alerts that this cell explains: what they show is part of it.
     beside
@@ -53,22 +54,21 @@ class Cell:
 
     alert: Alert
     segment: dict[str, str]
-    explains: float
-    surprise: float
-    contribution: float = 0.0
+    explains: float = 1.0
     also: tuple[Alert, ...] = ()
     beside: tuple[Alert, ...] = field(default=(), repr=False)
+    surprise: float = 0.0
+    score: float = 0.0
+    contribution: float = 0.0
     follows: str = ""
+
+    def __post_init__(self) -> None:
+        self.score = self.traffic_share * displaced(self.alert) * max(evidence(self.alert), 1e-9)
 
     @property
     def traffic_share(self) -> float:
         """Of the model's traffic, in the segment."""
         return self.alert.traffic_share if self.segment else 1.0
-
-    @property
-    def score(self) -> float:
-        """Share of the model's events displaced, times the evidence in thresholds."""
-        return self.traffic_share * displaced(self.alert) * max(evidence(self.alert), 1e-9)
 
 
 def explained(alerts: Sequence[Alert], alone: Places) -> list[Cell]:
@@ -81,6 +81,8 @@ def explained(alerts: Sequence[Alert], alone: Places) -> list[Cell]:
     alone
         Features, kinds and dimensions of which a single value has an alert, whatever its severity.
     """
+    if len(alerts) == 1:
+        return _settled([Cell(alerts[0], alerts[0].segment)], 0.0)
     best: dict[tuple[tuple[str, str], ...], Effect] = {}
     again: list[Alert] = []
     for effect in sorted(measured(alerts), key=lambda e: (-e.size, e.alert.series_id, e.alert.reason)):
@@ -96,11 +98,12 @@ def explained(alerts: Sequence[Alert], alone: Places) -> list[Cell]:
         if not left and whole is None:
             break
         taken, cells = _round(left, whole, change, alone, first=not found)
-        left, cells = _sorted_out(left, whole, taken, cells)
+        left = _sorted_out(left, whole, taken, cells)
         found += cells
         whole = None
     found += [_cell(effect, change) for effect in left]
-    return _with_again(_settled(found, least), again)
+    _attach_again(found, again)
+    return _settled(found, least)
 
 
 def _round(
@@ -109,23 +112,27 @@ def _round(
     """The next set and its cells; without effects it is all traffic."""
     chosen = attributed(left, whole, change, alone)
     if not chosen and whole is not None:
-        return [], [Cell(whole.alert, {}, 1.0, 0.0)]
+        return [], [Cell(whole.alert, {})]
     if first and whole is None and everywhere(chosen, left, change):
-        return chosen, [Cell(chosen[0].alert, {}, 1.0, 0.0, also=tuple(e.alert for e in chosen[1:]))]
+        return chosen, [Cell(chosen[0].alert, {}, also=tuple(e.alert for e in chosen[1:]))]
     told = tuple(effect.alert for effect in chosen)
     cells = [_cell(effect, change) for effect in chosen]
-    return chosen, [replace(c, beside=tuple(a for a in told if a is not c.alert)) for c in cells]
+    for cell in cells:
+        cell.beside = tuple(alert for alert in told if alert is not cell.alert)
+    return chosen, cells
 
 
 def _cell(effect: Effect, change: float) -> Cell:
-    return Cell(effect.alert, effect.alert.segment, effect.mass / change, 0.0)
+    return Cell(effect.alert, effect.alert.segment, effect.mass / change)
 
 
-def _settled(cells: Sequence[Cell], least: float) -> list[Cell]:
+def _settled(cells: list[Cell], least: float) -> list[Cell]:
     """What each explains of all that is explained, or of the least that all traffic shows, if that is more."""
     whole = 1.0 if not cells or not cells[0].segment else max(least, math.fsum(c.explains for c in cells), 1e-12)
-    found = [replace(cell, explains=min(1.0, cell.explains / whole)) for cell in cells]
-    return [replace(c, surprise=surprise(c.traffic_share, c.explains) if c.segment else 0.0) for c in found]
+    for cell in cells:
+        cell.explains = min(1.0, cell.explains / whole)
+        cell.surprise = surprise(cell.traffic_share, cell.explains) if cell.segment else 0.0
+    return cells
 
 
 # What a cell explains ------------------------------------------------------------------------------------------------
@@ -133,8 +140,8 @@ def _settled(cells: Sequence[Cell], least: float) -> list[Cell]:
 
 def _sorted_out(
     left: Sequence[Effect], whole: Effect | None, taken: Sequence[Effect], cells: Sequence[Cell]
-) -> tuple[list[Effect], list[Cell]]:
-    """What this round's cells don't explain, and the cells with what they do."""
+) -> list[Effect]:
+    """Attach what this round's cells explain to the first of them; return what they don't."""
     used = {id(effect) for effect in taken}
     rest = [effect for effect in left if id(effect) not in used]
     everywhere = not cells[0].segment
@@ -145,8 +152,8 @@ def _sorted_out(
     echo = [e for e in rest if e.dimension != own and within(e, most, mass, everywhere=everywhere)]
     also = [e.alert for e in echo] + ([whole.alert] if whole is not None and not everywhere else [])
     known = {id(effect) for effect in echo}
-    first = replace(cells[0], also=cells[0].also + tuple(sorted(also, key=_shown)))
-    return [e for e in rest if id(e) not in known], [first, *cells[1:]]
+    cells[0].also += tuple(sorted(also, key=_shown))
+    return [e for e in rest if id(e) not in known]
 
 
 def within(effect: Effect, most: Effect, mass: tuple[float, float], *, everywhere: bool) -> bool:
@@ -172,10 +179,8 @@ def _shown(alert: Alert) -> tuple[bool, float, str]:
     return bool(alert.segment), -alert.traffic_share, alert.series_id
 
 
-def _with_again(cells: Sequence[Cell], again: Iterable[Alert]) -> list[Cell]:
+def _attach_again(cells: Sequence[Cell], again: Iterable[Alert]) -> None:
     """Second reasons of a series go with the first."""
-    places = {a.series_id: i for i, cell in enumerate(cells) for a in (cell.alert, *cell.also)}
-    more: dict[int, list[Alert]] = defaultdict(list)
+    places = {alert.series_id: cell for cell in cells for alert in (cell.alert, *cell.also)}
     for alert in again:
-        more[places[alert.series_id]].append(alert)
-    return [replace(cell, also=cell.also + tuple(more[i])) if i in more else cell for i, cell in enumerate(cells)]
+        places[alert.series_id].also += (alert,)

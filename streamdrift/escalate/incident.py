@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamdrift.alerts import Alert, Severity
@@ -25,7 +25,8 @@ class Reach:
     traffic_share
         Of the model's traffic, in the segments that explain it.
     effects
-        Size of each alert's effect, by what opened it and the unit; of what was paged, since then or since it joined.
+        Size of the effect of each alert that was updated, by what opened it and the unit; of what was paged: the size
+        that it has to double.
     """
 
     severity: int
@@ -56,10 +57,6 @@ class Reach:
             max(self.traffic_share, other.traffic_share),
             {key: max(size, other.effects.get(key, 0.0)) for key, size in self.effects.items()},
         )
-
-    def noting(self, other: Reach) -> Reach:
-        """The same, with the effects of what joined since: what they grow from."""
-        return replace(self, effects={key: self.effects.get(key, size) for key, size in other.effects.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Page
-from streamdrift.escalate.triage import blast_radius, headline
+from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
 PAGE_BYTES_MAX = 500_000
@@ -42,7 +42,7 @@ def read(payload: bytes, delivery_id: str, action: Literal["trigger", "resolve"]
 def described(incident: Incident) -> dict[str, Any]:
     """The incident in JSON terms; times as RFC 3339."""
     radius = blast_radius(incident)
-    onset = min(incident.alerts, key=lambda alert: (alert.onset_at != incident.onset_at, alert.series_id))
+    onset_range = first(incident).onset_range
     told = {
         "incident_id": incident.incident_id,
         "model": incident.model,
@@ -67,8 +67,8 @@ def described(incident: Incident) -> dict[str, Any]:
         "explained_by": [_cell(cell) for cell in radius.cells[:CELLS_MAX]],
         "cells": len(radius.cells),
     }
-    if onset.onset_range is not None and onset.onset_at == incident.onset_at:
-        told["onset_range"] = [rfc3339(ms) for ms in onset.onset_range]
+    if onset_range is not None:
+        told["onset_range"] = [rfc3339(ms) for ms in onset_range]
     return told
 
 

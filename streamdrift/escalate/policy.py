@@ -87,7 +87,9 @@ def apply(
         The clock, for the age guard; None for recorded data, where no alert is too old.
     """
     mine = open_incident if open_incident is not None and choose([open_incident], alert, settings) else None
-    if mine is not None and any(held.alert_id == alert.alert_id for held in mine.alerts):
+    if mine is not None and any(
+        held.alert_id == alert.alert_id for held in mine.alerts if held.series_id == alert.series_id
+    ):
         return Decision("ignore", "duplicate", mine)
     if alert.status == "resolved":
         return _resolved(mine, alert, settings)
@@ -130,10 +132,28 @@ def _joined(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms
     if held.paged is None:
         return _paged("grow", "first_page", held, settings)
     reach = _reach(held, settings)
-    grown = reach.beyond(held.paged)
+    known = _known(held.paged, reach, incident, alert)
+    grown = reach.beyond(known)
     if grown:
         return _paged("grow", grown, held, settings)
-    return Decision("join", "no_growth", replace(held, paged=held.paged.noting(reach)))
+    return Decision("join", "no_growth", replace(held, paged=known))
+
+
+def _known(paged: Reach, reach: Reach, incident: Incident, alert: Alert) -> Reach:
+    """What was paged, with the size that an alert had before its first update: that was told, or joined, as it was."""
+    sizes = {key: paged.effects.get(key, size) for key, size in reach.effects.items()}
+    for held in incident.alerts if alert.updates else ():
+        if (
+            held.series_id == alert.series_id
+            and held.opening_id == alert.updates
+            and _effect_key(held) not in paged.effects
+        ):
+            sizes |= {_effect_key(held): magnitude(held)} if held.effect_unit == alert.effect_unit else {}
+    return replace(paged, effects=sizes)
+
+
+def _effect_key(alert: Alert) -> str:
+    return f"{alert.opening_id}/{alert.effect_unit}"
 
 
 def _muted(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> str | None:
@@ -162,7 +182,7 @@ def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
         radius.all_traffic,
         len(radius.features),
         radius.traffic_share,
-        {f"{alert.opening_id}/{alert.effect_unit}": magnitude(alert) for alert in alerts},
+        {_effect_key(alert): magnitude(alert) for alert in alerts if alert.updates},
     )
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.attribution import Places, signal_kind
@@ -89,7 +88,7 @@ def _attached(cells: list[Cell], slight: Sequence[Alert]) -> list[Alert]:
             same = effect.dimension == most.dimension and effect.alert.series_id != most.alert.series_id
             bounds = most.mass, most.mass_error
             if not alert.segment or (not same and within(effect, most, bounds, everywhere=not cells[n].segment)):
-                cells[n] = replace(cells[n], also=(*cells[n].also, alert))
+                cells[n].also += (alert,)
                 break
         else:
             left.append(alert)
@@ -98,12 +97,14 @@ def _attached(cells: list[Cell], slight: Sequence[Alert]) -> list[Alert]:
 
 def _ordered(cells: Sequence[Cell], minor: Sequence[Cell]) -> tuple[Cell, ...]:
     inputs = _Inputs(cells)
-    found = [_following(cell, inputs) for cell in cells]
+    for cell in cells:
+        cell.follows = _followed(cell, inputs)
     early = _traffic_first(cells or minor)
-    first = sorted(found, key=lambda cell: _order(cell, early))
-    whole = math.fsum(cell.score for cell in first or minor if not cell.follows) or 1.0
-    last = sorted(minor, key=lambda cell: _order(cell, early))
-    return tuple(replace(c, contribution=0.0 if c.follows else min(1.0, c.score / whole)) for c in (*first, *last))
+    found = [cell for some in (cells, minor) for cell in sorted(some, key=lambda cell: _order(cell, early))]
+    whole = math.fsum(cell.score for cell in cells or minor if not cell.follows) or 1.0
+    for cell in found:
+        cell.contribution = 0.0 if cell.follows else min(1.0, cell.score / whole)
+    return tuple(found)
 
 
 def _order(cell: Cell, traffic_first: bool) -> tuple[object, ...]:
@@ -141,13 +142,13 @@ class _Inputs:
         return [c for c in [*found, *(c for names, c in self._in.items() if not own or names != own)] if c is not None]
 
 
-def _following(cell: Cell, inputs: _Inputs) -> Cell:
-    """The cell, with the feature it follows if it is an output and one moved where it did."""
+def _followed(cell: Cell, inputs: _Inputs) -> str:
+    """The feature that an output follows, where one moved where it did; else empty."""
     if cell.alert.role in OUTPUTS:
         for candidate in inputs.near(cell):
             if _earliest(candidate.alert) <= _latest(cell.alert) + ONSET_SLACK_MS:
-                return replace(cell, follows=candidate.alert.feature)
-    return cell
+                return candidate.alert.feature
+    return ""
 
 
 def _earliest(alert: Alert) -> int:

@@ -77,6 +77,14 @@ def _told(incident: Incident) -> Sequence[Alert]:
     return incident.alerts if incident.status == "resolved" else incident.firing or incident.alerts
 
 
+def first(incident: Incident) -> Alert:
+    """Return the alert that has the incident's onset; of several one that knows its range."""
+    return min(
+        incident.alerts,
+        key=lambda alert: (abs(alert.onset_at - incident.onset_at), alert.onset_range is None, alert.series_id),
+    )
+
+
 # In words ------------------------------------------------------------------------------------------------------------
 
 

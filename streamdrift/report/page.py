@@ -7,7 +7,7 @@ from importlib import resources
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Incident, blast_radius, headline
-from streamdrift.escalate.triage import where
+from streamdrift.escalate.triage import first, where
 from streamdrift.escalate.words import onset_range
 from streamdrift.report import charts, explained, overview, words
 from streamdrift.report.markup import Markup, join, label, tag
@@ -135,8 +135,7 @@ def _facts(incident: Incident, report: RunReport) -> Markup:
 
 
 def _when(incident: Incident, report: RunReport) -> str:
-    first = min(incident.alerts, key=lambda alert: (alert.onset_at != incident.onset_at, alert.series_id))
-    between = onset_range(first) if first.onset_at == incident.onset_at else ""
+    between = onset_range(first(incident))
     told = f"{words.moment(incident.onset_at)} UTC{', ' if between else ''}{between}"
     told += f"; noticed {_after(incident.opened_at - incident.onset_at)}"
     if incident.status == "resolved":
