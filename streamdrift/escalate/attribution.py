@@ -23,7 +23,8 @@ the one with the most surprise at the lower end of its errors, with the fewest v
 
 That set S explains if it fits better than "all traffic moved alike". Both are held against the alerts, in squared standard
 errors: *alike* misses by Σ ((e - T)/se)² over the e in S above T, S by ((T - Σm)/se)². S has to be better by ``BETTER``,
-and by 2 for every value after the first (Akaike 1974), and its events must have moved ``LIFT_MIN`` times as far as all.
+and by 2 for every value after the first (Akaike 1974), and its events must have moved ``LIFT_MIN`` times as far as all. Where
+values that have all of the traffic have alerts, it has to be better by ``MUCH_BETTER``: all did move.
 If the numbers can't tell, S explains where it is the one value of its dimension with an alert, and had it before all
 traffic: a change of everything shows first where most events are. Children that have all of the traffic between them are all
 traffic, even where that has no alert.
@@ -44,6 +45,7 @@ LIFT_MIN = 1.25
 """By so much must a segment's events have moved further than all; below, all traffic has the change."""
 BETTER = 4.0
 """Squared standard errors by which one explanation must fit better than another."""
+MUCH_BETTER = 16.0
 ALL_TRAFFIC_MIN = 0.8
 """Children of one dimension with so much of the traffic are all of it."""
 SETS_MAX = 20
@@ -107,8 +109,10 @@ def attributed(left: Sequence[Effect], whole: Effect | None, change: float, alon
     """
     sets = [_set(values, change) for values in by_dimension(left).values()]
     chosen = _best([one for one in sets if one], left, whole, change)
-    if whole is not None and not (chosen and (_fits(chosen, whole, change) or _shadowed(chosen, whole, alone))):
-        return []
+    if whole is not None:
+        siblings = [e for e in left if chosen and e.dimension == chosen[0].dimension]
+        if not chosen or not (_fits(chosen, siblings, whole, change) or _shadowed(chosen, whole, alone)):
+            return []
     # where what is left explains too little it is each by itself, the largest first
     return chosen or [max(left, key=lambda e: (e.mass, e.alert.series_id))]
 
@@ -154,13 +158,14 @@ def _set_order(chosen: Sequence[Effect], change: float) -> tuple[float, int, flo
     return -round(sure, 6), len(chosen), -round(likely, 6), chosen[0].alert.series_id
 
 
-def _fits(chosen: Sequence[Effect], whole: Effect, change: float) -> bool:
-    """Whether the set explains better than that all traffic moved alike."""
+def _fits(chosen: Sequence[Effect], siblings: Sequence[Effect], whole: Effect, change: float) -> bool:
+    """Whether the set explains better than that all traffic moved alike; clearly better, where all siblings moved."""
     if math.fsum(e.mass for e in chosen) < LIFT_MIN * change * math.fsum(e.share for e in chosen):
         return False
     alike = math.fsum(_misfit(e.size - whole.size, [e.error, whole.error]) for e in chosen if e.size > whole.size)
     apart = _misfit(whole.size - math.fsum(e.mass for e in chosen), [whole.error, *(e.mass_error for e in chosen)])
-    return alike - apart >= BETTER + 2 * (len(chosen) - 1)
+    all_moved = math.fsum(e.share for e in siblings) >= ALL_TRAFFIC_MIN
+    return alike - apart >= (MUCH_BETTER if all_moved else BETTER) + 2 * (len(chosen) - 1)
 
 
 def everywhere(chosen: Sequence[Effect], left: Iterable[Effect], change: float) -> bool:

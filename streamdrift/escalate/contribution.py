@@ -66,6 +66,11 @@ class Cell:
         self.score = self.traffic_share * displaced(self.alert) * max(evidence(self.alert), 1e-9)
 
     @property
+    def slight(self) -> bool:
+        """Whether nothing graver than an alert of severity info tells of it."""
+        return all(alert.severity == "info" for alert in (self.alert, *self.also))
+
+    @property
     def traffic_share(self) -> float:
         """Of the model's traffic, in the segment."""
         return self.alert.traffic_share if self.segment else 1.0
@@ -149,14 +154,14 @@ def _sorted_out(
     most = max(source, key=lambda e: e.size)
     mass = math.fsum(e.mass for e in source), total(e.mass_error for e in source)
     own = None if everywhere else taken[0].dimension
-    echo = [e for e in rest if e.dimension != own and within(e, most, mass, everywhere=everywhere)]
+    echo = [e for e in rest if e.dimension != own and _within(e, most, mass, everywhere=everywhere)]
     also = [e.alert for e in echo] + ([whole.alert] if whole is not None and not everywhere else [])
     known = {id(effect) for effect in echo}
     cells[0].also += tuple(sorted(also, key=_shown))
     return [e for e in rest if id(e) not in known]
 
 
-def within(effect: Effect, most: Effect, mass: tuple[float, float], *, everywhere: bool) -> bool:
+def _within(effect: Effect, most: Effect, mass: tuple[float, float], *, everywhere: bool) -> bool:
     """Whether an effect may be part of a change, as far as two standard errors allow.
 
     Parameters

@@ -8,15 +8,16 @@ on a scale that is linear in the distribution F of the values:
 ``sd``     the mean; in the feature's own units (times the reference's sd), as each segment has an sd of its own.
 ``ratio``  the variance, r² - 1 of the reference's; of traffic the events that are missing or too many, r - 1.
 
-Different units of one feature are compared by the share of events that are *displaced*: the KS distance that the effect would
-have between normal distributions. It is the scale between features, too.
+Different units of one feature are compared by the means that the alerts tell of; where they tell of none, by the share of events
+that are *displaced*: the KS distance that the effect would have between normal distributions. It is the scale between
+features, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streamdrift.alerts import Alert
@@ -63,16 +64,40 @@ class Effect:
 
 
 def measured(alerts: Sequence[Alert]) -> list[Effect]:
-    """Measure alerts of one feature on a scale that they have in common."""
+    """Measure alerts of one feature on a scale that they have in common.
+
+    Where some segments tell of their mean and others of their scatter or shape, as a mixture of moved and unmoved
+    events does, all are measured by the mean that each tells of.
+    """
     units = {alert.effect_unit for alert in alerts}
     if len(units) > 1:
-        return [_effect(alert, displaced(alert), i) for i, alert in enumerate(alerts)]
+        means = [_by_mean(alert, i) for i, alert in enumerate(alerts)] if "sd" in units else []
+        found = [effect for effect in means if effect is not None]
+        return (
+            found
+            if found and len(found) == len(means)
+            else [_effect(alert, displaced(alert), i) for i, alert in enumerate(alerts)]
+        )
     scales = [1.0] * len(alerts)
     if units == {"sd"} or (units == {"ratio"} and alerts[0].role != "traffic"):
         sds = [_positive(alert.reference.get("sd")) for alert in alerts]
         if all(sds):
             scales = [min(sd, SIZE_MAX) for sd in sds]
     return [_effect(alert, _linear(alert, scales[i]), i) for i, alert in enumerate(alerts)]
+
+
+def _by_mean(alert: Alert, order: int) -> Effect | None:
+    """By then and now, in the feature's own units; None where the alert lacks one of them."""
+    then, now = _number(alert.reference.get("mean")), _number(alert.current.get("mean"))
+    sd, n = (
+        _positive(alert.current.get("sd")) or _positive(alert.reference.get("sd")),
+        _positive(alert.current.get("n")),
+    )
+    if then is None or now is None or not sd or not n:
+        return None
+    size = min(abs(now - then), SIZE_MAX)
+    error = size * relative_error(alert) if alert.effect_unit == "sd" else 0.0
+    return replace(_effect(alert, size, order), error=max(error, 2 * min(sd, SIZE_MAX) / math.sqrt(n)))
 
 
 def _effect(alert: Alert, size: float, order: int) -> Effect:
@@ -184,5 +209,9 @@ def total(values: Iterable[float]) -> float:
 
 def _positive(value: Any) -> float:
     """The number, or 0 where it is none or not above it."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return max(0.0, float(value)) if number else 0.0
+    return max(0.0, _number(value) or 0.0)
+
+
+def _number(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None

@@ -174,13 +174,13 @@ def _paged(action: Literal["open", "grow"], reason: str, incident: Incident, set
 
 
 def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
-    """How far the alerts go that may page."""
+    """How far the alerts go that may page; where that is, those tell, too, that may not."""
     alerts = tuple(alert for alert in incident.firing if _may_page(alert, settings))
-    radius = blast_radius(replace(incident, alerts=alerts))
+    radius = blast_radius(incident)
     return Reach(
         max(RANK[alert.severity] for alert in alerts),
         radius.all_traffic,
-        len(radius.features),
+        len({alert.feature for alert in alerts}),
         radius.traffic_share,
         {_effect_key(alert): magnitude(alert) for alert in alerts if alert.updates},
     )

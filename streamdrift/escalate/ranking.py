@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.attribution import Places, signal_kind
-from streamdrift.escalate.contribution import ROUNDS_MAX, Cell, explained, within
-from streamdrift.escalate.effects import displaced, evidence, measured
+from streamdrift.escalate.contribution import Cell, explained
+from streamdrift.escalate.effects import displaced, evidence
 from streamdrift.escalate.incident import RANK
 
 FAR = 2.0
@@ -32,16 +32,11 @@ Signal = tuple[str, str]
 def ranked(alerts: Sequence[Alert]) -> tuple[Cell, ...]:
     """Rank feature × segment by what they contribute; every alert is in one cell, as its own or in ``also``.
 
-    Alerts of severity info are explained by the others where they can be, and lead only where there is nothing graver.
+    Alerts of severity info tell where a change is like all others; cells of such alone come last.
     """
     alone = _alone(alerts)
-    cells: dict[Signal, list[Cell]] = defaultdict(list)
-    for key, signal in _signals(alert for alert in alerts if alert.severity != "info"):
-        cells[key] += explained(signal, alone)
-    minor: list[Cell] = []
-    for key, signal in _signals(alert for alert in alerts if alert.severity == "info"):
-        minor += explained(_attached(cells[key], signal), alone)
-    return _ordered([cell for found in cells.values() for cell in found], minor)
+    cells = [cell for signal in _signals(alerts) for cell in explained(signal, alone)]
+    return _ordered([cell for cell in cells if not cell.slight], [cell for cell in cells if cell.slight])
 
 
 def _keyed(alerts: Iterable[Alert]) -> dict[Signal, list[Alert]]:
@@ -51,18 +46,18 @@ def _keyed(alerts: Iterable[Alert]) -> dict[Signal, list[Alert]]:
     return found
 
 
-def _signals(alerts: Iterable[Alert]) -> Iterable[tuple[Signal, list[Alert]]]:
+def _signals(alerts: Iterable[Alert]) -> Iterable[list[Alert]]:
     """Alerts by feature and kind; means that rise and means that fall apart, the rest with the more of them."""
-    for key, signal in _keyed(alerts).items():
+    for signal in _keyed(alerts).values():
         rising = [alert for alert in signal if alert.effect_unit == "sd" and alert.effect_size > 0]
         falling = [alert for alert in signal if alert.effect_unit == "sd" and not alert.effect_size > 0]
         if not rising or not falling:
-            yield key, signal
+            yield signal
             continue
         unsigned = [alert for alert in signal if alert.effect_unit != "sd"]
         less, more = sorted((rising, falling), key=lambda side: sum(_moved(alert) for alert in side))
-        yield key, more + unsigned
-        yield key, less
+        yield more + unsigned
+        yield less
 
 
 def _moved(alert: Alert) -> float:
@@ -76,23 +71,6 @@ def _alone(alerts: Iterable[Alert]) -> Places:
         for name, value in alert.segment.items():
             values[alert.feature, signal_kind(alert), name].add(value)
     return frozenset(key for key, seen in values.items() if len(seen) == 1)
-
-
-def _attached(cells: list[Cell], slight: Sequence[Alert]) -> list[Alert]:
-    """Give alerts of severity info to the first of the graver cells that may explain them; return those left."""
-    left: list[Alert] = []
-    sources = [measured([cell.alert, *slight]) for cell in cells[:ROUNDS_MAX]]
-    for i, alert in enumerate(slight, start=1):
-        for n, (most, *_) in enumerate(sources):
-            effect = sources[n][i]
-            same = effect.dimension == most.dimension and effect.alert.series_id != most.alert.series_id
-            bounds = most.mass, most.mass_error
-            if not alert.segment or (not same and within(effect, most, bounds, everywhere=not cells[n].segment)):
-                cells[n].also += (alert,)
-                break
-        else:
-            left.append(alert)
-    return left
 
 
 def _ordered(cells: Sequence[Cell], minor: Sequence[Cell]) -> tuple[Cell, ...]:

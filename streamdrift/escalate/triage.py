@@ -48,8 +48,8 @@ class BlastRadius:
 def blast_radius(incident: Incident) -> BlastRadius:
     """Find the lead alert and the segments that explain it: the first cell of ``ranking.ranked``.
 
-    Counted are firing alerts, those of severity info only where there is nothing graver; in a resolved incident, all
-    that it had.
+    Counted are firing alerts; in a resolved incident, all that it had. Features with alerts of severity info alone count
+    only where there is nothing graver.
     """
     cells = ranked(_told(incident))
     first = cells[0]
@@ -93,7 +93,7 @@ def headline(incident: Incident) -> str:
     radius = blast_radius(incident)
     lead = radius.lead
     share = "" if radius.all_traffic else f" ({percent(radius.traffic_share)} of traffic)"
-    moved = [cell for cell in radius.cells if cell.alert.severity != "info"] or radius.cells
+    moved = [cell for cell in radius.cells if not cell.slight] or radius.cells
     places = {segment_name(cell.segment) for cell in moved}
     echoes = {segment_name(alert.segment) for cell in moved for alert in cell.also} - places
     size = f"{_count(len(radius.features), 'feature')}, {_count(len(places), 'segment')}"
