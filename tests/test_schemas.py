@@ -206,7 +206,9 @@ def test_alerts_keep_to_the_schema() -> None:
     firing = alert()
     drift = alert(kind="drift", reason="mean_shift", effect_unit="sd", p_value=1e-9, position={"file": "f", "line": 1})
     resolved = alert(status="resolved", resolves=firing.alert_id, model={"name": "m", "version": None}, position={})
-    for a in (firing, drift, resolved):
+    grown = alert(updates=firing.alert_id, onset_range=(1_366_185_600_000, 1_366_186_200_000), events_seen=13_000)
+    for a in (firing, drift, resolved, grown):
+        assert Alert.from_cloudevent(a.to_cloudevent()) == a
         message = orjson.loads(a.to_cloudevent())
         validator("alert").validate(message)
         assert message["id"] == message["data"]["alert_id"] == a.alert_id
@@ -219,7 +221,7 @@ def test_the_alert_schema_s_fields_are_those_of_alerts() -> None:
     fields = set(Alert.__dataclass_fields__) | {"alert_id"}
     data = schema("alert")["$defs"]["data"]
     assert set(data["properties"]) == fields
-    assert set(data["required"]) == fields - {"p_value", "resolves", "updates", "onset_range"}
+    assert set(data["required"]) == fields - {"p_value", "resolves", "onset_range", "updates"}
 
 
 def test_readers_take_alerts_of_tomorrow_and_the_schema_too() -> None:
@@ -270,6 +272,9 @@ def _with(**fields: Any) -> Callable[[dict[str, Any]], None]:
         _with(position={"topic": "t"}),
         _with(role="unknown"),
         _with(reference={"n": "many"}),
+        _with(updates="7"),
+        _with(onset_range=["2013-04-17T08:00:00Z"]),
+        _with(onset_range=["yesterday", "today"]),
         _with(current={"n": 1, "histogram": {"edges": [0, 1]}}),
     ],
 )
