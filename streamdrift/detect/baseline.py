@@ -34,15 +34,18 @@ class Reference:
         Share of the rows of that time without a value.
     categories
         For text: the place of each category.
+    is_short
+        Whether it is shorter than asked for, and the series depends on its past: what it shows then wakes nobody.
     """
 
-    __slots__ = ("_below", "_distinct", "categories", "kind", "mean", "n", "null_rate", "sd")
+    __slots__ = ("_below", "_distinct", "categories", "is_short", "kind", "mean", "n", "null_rate", "sd")
 
     def __init__(
         self, kind: int, values: Floats, mean: float, sd: float, null_rate: float, categories: dict[str, int]
     ) -> None:
         self.kind, self.n, self.mean, self.sd = kind, len(values), mean, sd
         self.null_rate, self.categories = null_rate, categories
+        self.is_short = False
         distinct, counts = np.unique(values, return_counts=True)
         self._distinct = np.append(distinct, math.inf)  # infinity, which no value equals, saves a bounds check
         self._below = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -75,7 +78,8 @@ class Reference:
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""
-        return {"n": self.n, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
+        short = {"short": True} if self.is_short else {}
+        return {"n": self.n, **short, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
 
     def describe(self, values: Floats) -> dict[str, Any]:
         """Mean, sd, and histogram or category shares of some values, on the reference's own bins."""

@@ -256,9 +256,11 @@ def severity(role: str, change: Change) -> Severity:
     """How much it matters, whatever its evidence: a large series proves changes that nobody should get up for.
 
     Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all; info below the
-    sizes of ``MATERIAL``, and where a model makes fewer errors than before.
+    sizes of ``MATERIAL``, where a model makes fewer errors than before, and where the reference is short for what the series does.
     """
     size = abs(change.effect_size)
+    if change.kind == "drift" and change.reference.get("short"):
+        return "info"
     if change.reason == "silence":
         return "critical"
     if role == "performance" and change.effect_size < 0:
