@@ -59,6 +59,7 @@ docs: $(DEV)
 
 quick: $(DEV)
 	$(BIN)/python benchmarks/replay.py --quick
+	$(BIN)/python benchmarks/null_rate.py --quick
 
 bench: $(DEV) ## events per second, against a plain loop over river, in the same run
 	$(BIN)/python benchmarks/replay.py
