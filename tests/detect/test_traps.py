@@ -355,7 +355,7 @@ def endless(rounds: int, n: int = 10_000) -> Iterator[Block]:
             "c": "new" if kind == 5 else "usual",
             "t": f"text {i}" if kind == 6 else "usual",
         }
-        assembler.add(event(i, features, {"user": f"u{i}" if i % 500 == 0 else "u"}))
+        assembler.add(event(i, features, {"user": f"u{i}" if i % 50 == 0 else "u"}))
     (first,) = assembler.take().blocks
     for r in range(rounds):
         columns = {
@@ -385,7 +385,7 @@ def test_state_stays_as_large_as_it_is() -> None:
         bank.update([block])
         sizes.append(state_bytes(bank))
     assert bank.limits_hit["segments_per_model_max"] > 0
-    assert max(sizes[4:]) <= sizes[3] * 1.02, sizes
+    assert max(sizes[12:]) <= max(sizes[4:12]) + 8_000, sizes  # ADWIN's histogram grows with the logarithm
 
 
 def test_state_bytes_sees_what_grows() -> None:
