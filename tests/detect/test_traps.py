@@ -160,6 +160,18 @@ def test_no_value_blinds_a_detector(kind: str, where: str) -> None:
         assert not any(i < onset for i in offsets(found)), shift
 
 
+def test_an_alert_has_numbers_also_where_values_are_huge() -> None:
+    # 2: sums of them overflow, and JSON has no infinity: the mean would be null
+    values = shifts(18, 2.0)
+    values[100:REFERENCE:40] = 1e308
+    alerts = [a for a in detect(column(values.tolist()), settings()) if a.feature == "x" and a.status == "firing"]
+    assert alerts
+    for alert in alerts:
+        data = json.loads(alert.to_cloudevent())["data"]
+        figures = [data["effect_size"], *(data[side][k] for side in ("reference", "current") for k in ("mean", "sd"))]
+        assert all(isinstance(figure, float | int) for figure in figures), figures
+
+
 def test_a_window_outlives_its_own_flag() -> None:
     # 3: river's KSWIN drops the window that it retains when it flags (30 values to 1), and waits for a new one
     rng = np.random.default_rng(4)
