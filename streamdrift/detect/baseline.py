@@ -16,6 +16,7 @@ from streamdrift.blocks.column import NUMBER, TEXT, Bools, Column, Floats, Ints
 BINS = 20
 TOP_CATEGORIES = 15
 SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
+SQUARE_MAX = 1e140  # values up to here can be squared and added up in any number
 Z_MAX = 10.0  # a wild value is far off with or without this bound; without it, it would blind a detector of means
 
 
@@ -86,9 +87,10 @@ class Reference:
         if self.kind == NUMBER:
             edges = self.edges()
             counts = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
+            mean, sd = moments(values)
             return {
-                "mean": significant(float(values.mean())),
-                "sd": significant(float(values.std())),
+                "mean": significant(mean),
+                "sd": significant(sd),
                 "histogram": {"edges": [significant(edge) for edge in edges.tolist()], "counts": counts.tolist()},
             }
         return {"mean": None, "sd": None, "categories": self._shares(values)}
@@ -121,13 +123,19 @@ def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tupl
         places = np.zeros(len(texts))
         places[order] = np.arange(len(order))
         values = places[values.astype(np.int64)]
-    mean, sd = float(values.mean()), float(values.std())
-    if not (math.isfinite(mean) and math.isfinite(sd)):  # values near the end of a double's range: scale by their size
-        scale = float(np.abs(values).max())
-        mean, sd = float((values / scale).mean() * scale), float(min((values / scale).std() * scale, 1e308))
+    mean, sd = moments(values)
     if sd <= SD_MIN * max(1.0, abs(mean)):
         sd = max(1.0, abs(mean))  # a constant has no scale of its own: judge a change by its size
     return Reference(kind, values, mean, sd, null_rate, categories), values
+
+
+def moments(values: Floats) -> tuple[float, float]:
+    """Mean and standard deviation of (n,) finite values, finite also near the end of a double's range."""
+    size = float(np.abs(values).max(initial=0.0))
+    if size < SQUARE_MAX:
+        return float(values.mean()), float(values.std())
+    scaled = values / size
+    return float(scaled.mean()) * size, float(scaled.std()) * size
 
 
 def distance(ordered: Floats, values: Floats) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
-from streamdrift.detect.baseline import Reference, distance, significant
+from streamdrift.detect.baseline import Reference, distance, moments, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.frozen import Freeze, Frozen
@@ -64,9 +64,9 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     if reference.kind != NUMBER:
         reason, effect, unit = "category_shift", _total_variation(reference, window), "share"
     elif verdict.channel == 0:
-        reason, effect, unit = "mean_shift", (float(window.mean()) - reference.mean) / reference.sd, "sd"
+        reason, effect, unit = "mean_shift", (moments(window)[0] - reference.mean) / reference.sd, "sd"
     elif verdict.channel == 1:
-        reason, effect, unit = "variance_shift", float(window.std()) / reference.sd, "ratio"
+        reason, effect, unit = "variance_shift", moments(window)[1] / reference.sd, "ratio"
     else:
         reason, effect, unit = "distribution_shift", distance(reference.ordered, window), "ks"
     return Change(
@@ -92,7 +92,7 @@ def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     effect, unit = (
         (distance(reference.ordered, window), "ks")
         if name == "ks"
-        else ((float(window.mean()) - reference.mean) / reference.sd, "sd")
+        else ((moments(window)[0] - reference.mean) / reference.sd, "sd")
     )
     reason = "distribution_shift" if name == "ks" else "mean_shift"
     current = {"n": len(window), **reference.describe(window)}
