@@ -12,7 +12,7 @@ FACTORS = tuple(f for k in (10.0, 24.0, 60.0, 100.0, 1_000.0, 3_600.0, 1e6) for 
 VALUES_MIN = 5
 SEEN_MIN = 0.05
 """Share of the converted reference that must lie where these values do, for a factor to be considered."""
-FIT, FIT_MAX = 1.36, 0.5
+FIT, FIT_MAX = 1.36, 0.4
 """Kolmogorov's 5 % point, over the root of the number of values: as far as values of the same distribution may lie apart."""
 
 
