@@ -231,6 +231,7 @@ class Counters:
     def bank(self, bank: Bank) -> None:
         """Count what the bank refused since the last time."""
         self._metrics.series.set(bank.series)
+        self._metrics.held_back.set(bank.states["held_back"])
         for reason, n in (bank.invalid - self._invalid).items():
             self._metrics.values_invalid.labels(reason).inc(n)
         for limit, n in (bank.limits_hit - self._limits).items():

@@ -46,6 +46,8 @@ class Bank:
     ----------
     invalid
         Values refused, by reason.
+    states
+        Series in a state that operators should know of: ``held_back``.
     limits_hit
         How often a bound turned something away, by the bound's name.
     duplicates
@@ -63,6 +65,7 @@ class Bank:
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
         self.invalid: Counter[str] = Counter()
+        self.states: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
         self.duplicates = 0
         self.series = 0
@@ -181,6 +184,7 @@ class Bank:
             Identity(group.model, group.segment, feature, role, self._config_hash),
             WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
             self.invalid,
+            self.states,
         )
 
     def too_many_categories(self, group: Group, feature: str, *, capped: bool) -> None:

@@ -69,9 +69,11 @@ class Rows:
 class Series:
     """State of one series. ``update`` takes the next rows, returns the alerts that they cause."""
 
-    def __init__(self, identity: Identity, settings: WatchSettings, invalid_counts: Counter[str]) -> None:
+    def __init__(
+        self, identity: Identity, settings: WatchSettings, invalid_counts: Counter[str], states: Counter[str]
+    ) -> None:
         self.identity, self._settings = identity, settings
-        self._invalid_counts = invalid_counts
+        self._invalid_counts, self._states = invalid_counts, states
         reference = settings.reference
         self._learning: Learning | None = Learning(reference.events, reference.segment_events, settings.categories_max)
         self._first_age = 0
@@ -121,7 +123,9 @@ class Series:
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
-        if self._kind is None:
+        first = self._kind is None
+        self._states["held_back"] += (not learned.done) - (not first)
+        if first:
             self._kind = learned.kind
             if settings.anomalies.enabled:
                 self._missing = ShareLane(learned.missing, settings.policy, notes=1)

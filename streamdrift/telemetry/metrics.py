@@ -42,6 +42,7 @@ class Metrics:
         self.values_invalid = self._counter("values_invalid", "Feature values that no detector was fed.", "reason")
         self.alerts = self._counter("alerts", "Alerts published.", "kind", "status")
         self.series = self._gauge("series", "Series held in memory.")
+        self.held_back = self._gauge("series_held_back", "Series whose reference is too short for what they do.")
         self.limit_hits = self._counter("limit_hits", "Times a limit of the settings was reached.", "limit")
         self.lag = self._gauge("lag_records", "Records on the broker that are not yet polled.", "topic", "partition")
         self.stage_seconds = Histogram(

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from streamdrift.alerts import Alert
+from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
+from streamdrift.detect.bank import Bank
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
 from streamdrift.settings import Settings
@@ -82,6 +84,33 @@ def test_the_level_holds_for_short_references(n: int) -> None:
         assert evidence is not None
         alarms += bool(evidence.t.max() >= 16)
     assert alarms <= 1
+
+
+def test_what_is_held_back_is_counted_its_faults_told_and_it_is_watched_in_the_end() -> None:
+    rng = np.random.default_rng(6)
+    value = _ar(0.9, 40_000, rng)
+    value[38_000:] += 3
+    null = (np.arange(40_000) >= 8_000) & (np.arange(40_000) < 10_000) & (rng.random(40_000) < 0.5)
+    events = [
+        {
+            "model": "m",
+            "occurred_at": START + i * 1_000,
+            "segments": {"half": "ab"[i % 2]},
+            "features": {"x": None if null[i] else float(value[i // 2] if i % 2 else rng.standard_normal())},
+        }
+        for i in range(40_000)
+    ]
+    assembler, bank, alerts, held = Assembler(TREE), Bank(TREE, "c"), [], []
+    for begin in range(0, 40_000, 1_000):
+        for record in records(events[begin : begin + 1_000], begin):
+            assembler.add(record)
+        alerts += bank.update(assembler.take().blocks)
+        held.append(bank.states["held_back"])
+    assert held[:1] == [0]
+    assert max(held) == 1
+    assert held[-1] == 0
+    nulls = next(a for a in alerts if a.segment == {"half": "b"} and a.reason == "null_rate")
+    assert nulls.detected_at < START + 8_200_000
 
 
 @pytest.mark.parametrize(("phi", "least"), [(0.5, 0.9), (0.9, 1.0)])
