@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -132,4 +132,42 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of everything; what was not flushed may be lost. A second call does nothing."""
+        ...
+
+
+class Kept(NamedTuple):
+    """A prediction that waits for its label, or has it.
+
+    Attributes
+    ----------
+    time
+        Event time of the prediction, milliseconds since the epoch.
+    stub
+        What a label is compared with.
+    answer
+        The label that came; empty while there is none.
+    """
+
+    time: int
+    stub: bytes
+    answer: bytes = b""
+
+
+class Spill(Protocol):
+    """Predictions, oldest first, outside of memory. It need not outlive the process: the log has all of it."""
+
+    def append(self, items: Sequence[tuple[bytes, Kept]]) -> None:
+        """Add some that are younger than all that are there, oldest first; none of the keys is there yet."""
+        ...
+
+    def get(self, key: bytes) -> Kept | None:
+        """Return one; None where it is not there."""
+        ...
+
+    def replace(self, key: bytes, kept: Kept) -> None:
+        """Put another in the place of one that is there."""
+        ...
+
+    def pop_oldest(self) -> tuple[bytes, Kept]:
+        """Remove the oldest and return it; there is one."""
         ...

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Codes, Column, Ints
 from streamdrift.ports import Partition
 
-Stream = Literal["events", "labels"]
+Stream = Literal["events", "labels", "truths"]
 
 
 @dataclass(slots=True)
@@ -31,6 +31,20 @@ class Coded:
         return None if code < 0 else self.values[code]
 
 
+def coded(texts: Sequence[str | None]) -> Coded:
+    """Return the texts of some rows, coded in order of appearance."""
+    index: dict[str, int] = {}
+    codes = [-1 if text is None else index.setdefault(text, len(index)) for text in texts]
+    return Coded(np.array(codes, np.int32), tuple(index))
+
+
+def places(taken: Sequence[tuple[Partition, int]]) -> tuple[Codes, tuple[Partition, ...], Ints]:
+    """Return ``source``, ``sources`` and ``offset`` of rows that came from these places."""
+    index: dict[Partition, int] = {}
+    codes = np.array([index.setdefault(partition, len(index)) for partition, _ in taken], np.int32)
+    return codes, tuple(index), np.array([offset for _, offset in taken], np.int64)
+
+
 @dataclass(slots=True)
 class Block:
     """n rows of one model and segment.
@@ -38,7 +52,8 @@ class Block:
     Attributes
     ----------
     stream
-        ``events``, or ``labels`` for rows that a delayed label made.
+        ``events``; ``truths`` for delayed labels as they came, which are no series yet; ``labels`` for what came of
+        them, joined to their predictions.
     time
         (n,) event time, milliseconds since the epoch.
     source, offset
@@ -53,6 +68,9 @@ class Block:
         Model version of each row.
     dimensions
         The rows' segment values by dimension; filled in the block of all traffic only.
+    facts
+        What the join of labels needs to know of each row, as JSON values (see ``labels``); empty where nothing of
+        these rows is joined. In the block of all traffic only.
     """
 
     model: str
@@ -68,6 +86,7 @@ class Block:
     versions: Coded
     columns: dict[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
+    facts: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -88,7 +107,11 @@ class Block:
             self.versions.take(rows),
             {name: column.take(rows) for name, column in self.columns.items()},
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
+            () if segment or not self.facts else self._facts_of(rows),
         )
+
+    def _facts_of(self, rows: Ints | slice) -> tuple[Any, ...]:
+        return self.facts[rows] if isinstance(rows, slice) else tuple(self.facts[row] for row in rows.tolist())
 
     def segments(
         self, wanted: Sequence[str] | None = None, among: Mapping[str, Container[str]] | None = None

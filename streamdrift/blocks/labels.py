@@ -1,105 +1,318 @@
 """Delayed labels joined to their predictions by id: what was predicted against what came true.
 
-Predictions wait in a bounded buffer in event order. A label that finds none is an orphan (its prediction was never
-seen, left after ``join_ttl_s``, or was already answered); all of these are counted.
+Predictions and labels come in two streams that share no order, so one of a pair may be far ahead of the other. The rule:
+
+- Rows come out in the order of the model's labels, whatever the events do meanwhile.
+- The next label is let in as soon as its prediction is known. Is it not known, the label waits until the model's
+  events have come to its ``observed_at``; then it is an orphan.
+- No label waits in vain: it is let in when no event of the model comes any more (``hold_s``), when its time lies further
+  ahead of the events than a prediction may be old, and when too many wait (``hold_events_max``).
+
+All but the end of the waiting by the clock follows from the two streams alone, so that reading them again gives the same rows.
+
+A label that comes again is a duplicate. One that says something else, observed later, is a correction: it makes a further row,
+``REVISIONS_MAX`` times at most, so that what was wrong of the model's performance is put right by evidence.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from streamdrift.events.inference import Inference
-from streamdrift.events.label import Label
+import numpy as np
+import orjson
+
+from streamdrift.blocks.block import Block, coded, places
+from streamdrift.blocks.column import from_values
+from streamdrift.blocks.fresh import Fresh
+from streamdrift.blocks.measures import MEASURES, Prediction, class_name, measures
+from streamdrift.blocks.waiting import Waiting
+from streamdrift.ports import Kept, Partition, Spill
 from streamdrift.settings import LabelSettings
 
+REVISIONS_MAX = 3
+"""Corrections of one label that count; a label service that can't make up its mind must not be heard more often than others."""
 
-@dataclass(slots=True)
+At = tuple[Partition, int]
+"""A place in a log, and its time there (milliseconds): when it was written, whatever event time its content has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A label, and where it stands. ``truth`` is a class, or a number where ``numeric``."""
+
+    key: bytes
+    time: int
+    source: tuple[Partition, int]
+    truth: Any
+    numeric: bool
+    prediction: Prediction | None
+    segments: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """A prediction with its truth. ``error`` is 0 or 1 for labels, the absolute error for values."""
+    """A prediction with its truth, as a row to come; ``order`` and ``muted`` are those of the row that let it in."""
 
-    model: str
+    order: int
+    muted: bool
+    held: Held
     version: str | None
     segments: dict[str, str]
-    time: int
-    error: float
+    measures: dict[str, float]
 
 
 @dataclass(slots=True)
-class _Waiting:
-    time: int
-    version: str | None
-    label: Any
-    score: Any
-    segments: dict[str, str]
+class _Model:
+    watermark: int = -1
+    rows: int = 0
+    held: deque[Held] = field(default_factory=deque)
+    events: Fresh = field(default_factory=Fresh)
+    truths: Fresh = field(default_factory=Fresh)
+    last: At | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
 
 
 class LabelJoin:
-    """The buffer of predictions that wait for their label.
+    """Takes blocks of events and of labels, gives blocks of outcomes.
 
-    ``counts`` has ``joined``, ``orphan``, ``expired``, ``evicted`` and ``unusable`` (a prediction to which the truth can't be
-    compared).
+    Parameters
+    ----------
+    models_max
+        Models whose labels are joined; those of further ones are passed over.
+    spill
+        Where predictions are that memory has no room for.
+
+    Attributes
+    ----------
+    counts
+        Labels by what became of them: ``joined``, ``revised``, ``duplicate``, ``orphan`` (its prediction was not seen, or is
+        not kept any more), ``late`` (more than ``join_ttl_s`` after it), ``unusable`` (can't be compared with it).
+        ``evicted`` counts predictions that had to leave before their time was up.
+    limits_hit
+        How often a bound turned something away, by the bound's name.
     """
 
-    def __init__(self, settings: LabelSettings) -> None:
-        self._ttl_ms = round(settings.join_ttl_s * 1000)
-        self._events_max = settings.join_events_max
-        self._waiting: dict[tuple[str, str], _Waiting] = {}
+    def __init__(self, settings: LabelSettings, models_max: int, spill: Spill) -> None:
+        self._ttl_ms, self._hold_ms = round(settings.join_ttl_s * 1000), round(settings.hold_s * 1000)
+        self._kept_max, self._held_max = settings.join_events_max, settings.hold_events_max
+        self._models_max = models_max
+        self._kept = Waiting(settings.join_memory_max, spill)
+        self._models: dict[str, _Model] = {}
+        self._holding: dict[str, _Model] = {}
+        self._held = 0
+        self._idle_since: int | None = None
         self.counts: Counter[str] = Counter()
+        self.limits_hit: Counter[str] = Counter()
 
-    def predicted(self, event: Inference) -> None:
-        """Keep what a label will be compared with."""
-        signals = event.signals
-        if event.prediction_id is None or not ("prediction.label" in signals or "prediction.score" in signals):
+    @property
+    def kept(self) -> int:
+        """Predictions that are kept, answered ones included."""
+        return len(self._kept)
+
+    def update(self, blocks: Iterable[Block], at: At | None = None) -> list[Block]:
+        """Take the blocks of one batch; return the rows that come of them, a block per model.
+
+        Parameters
+        ----------
+        at
+            Where and when the blocks were written, if they came by a log of blocks: the end of the waiting is told by it.
+        """
+        self._idle_since = None
+        taken = [block for block in blocks if len(block)]
+        rows = [row for block in taken for row in self._rows(block, at)]
+        if len({id(block) for _, _, block, _ in rows}) > 1:
+            rows.sort(key=lambda row: row[0])
+        touched = {}
+        for order, model, block, row in rows:
+            touched[block.model] = model
+            if block.stream == "truths":
+                self._truth(model, block, row, order)
+            else:
+                self._event(model, block, row, order)
+        if at is not None and taken:
+            touched |= self._tick(at, taken[-1])
+        return [_block(name, model) for name, model in touched.items() if model.outcomes]
+
+    def idle(self, now_ms: int) -> list[Block]:
+        """Nothing came and nothing waits in the log: after ``hold_s`` of that, let in the labels that are held."""
+        if not self._holding:
+            return []
+        if self._idle_since is None:
+            self._idle_since = now_ms
+        return self.finish() if now_ms - self._idle_since >= self._hold_ms else []
+
+    def finish(self) -> list[Block]:
+        """Let in all labels that are held: no event will come."""
+        ended = dict(self._holding)
+        for name, model in ended.items():
+            self._let_in_all(name, model, 0, muted=False)
+        return [_block(name, model) for name, model in ended.items() if model.outcomes]
+
+    def _rows(self, block: Block, at: At | None) -> Iterable[tuple[int, _Model, Block, int]]:
+        """The rows of a block that were not seen before, if anything of it is joined."""
+        if block.segment or block.stream == "labels" or (block.stream == "events" and not block.facts):
+            return []
+        model = self._models.get(block.model)
+        if model is None:
+            if len(self._models) >= self._models_max:
+                self.limits_hit["series_max"] += 1
+                return []
+            model = self._models[block.model] = _Model()
+        fresh = (model.truths if block.stream == "truths" else model.events).rows(block)
+        if len(fresh) and at is not None and (block.stream == "events" or not model.held):
+            model.last = at
+        return [(order, model, fresh, row) for row, order in enumerate(fresh.order.tolist())]
+
+    def _event(self, model: _Model, block: Block, row: int, order: int) -> None:
+        model.watermark = max(model.watermark, int(block.time[row]))
+        fact, muted, key = block.facts[row], bool(block.muted[row]), None
+        if fact is not None:
+            name, *prediction = fact
+            key = _key(block.model, name)
+            told = ((dimension, texts.at(row)) for dimension, texts in block.dimensions.items())
+            segments = {dimension: text for dimension, text in told if text is not None}
+            stub = orjson.dumps([block.versions.at(row), segments, *prediction])
+            self._keep(key, Kept(int(block.time[row]), stub), muted=muted)
+        if model.held and (model.held[0].key == key or self._is_due(model)):
+            self._release(block.model, model, order, muted=muted)
+
+    def _keep(self, key: bytes, kept: Kept, *, muted: bool) -> None:
+        """Keep a prediction; one that comes again replaces the one that waits, but none that is answered."""
+        known = self._kept.get(key)
+        if known is not None:
+            if not known.answer:
+                self._kept.replace(key, kept)
             return
-        self._waiting[event.model, event.prediction_id] = _Waiting(
-            event.time,
-            event.version,
-            signals.get("prediction.label"),
-            signals.get("prediction.score"),
-            event.segments,
-        )
-        if len(self._waiting) > self._events_max:
-            del self._waiting[next(iter(self._waiting))]
-            self.counts["evicted"] += 1
+        self._kept.add(key, kept)
+        if len(self._kept) > self._kept_max:
+            left, gone = self._kept.pop_oldest()
+            model = self._models.get(left.split(b"\0", 1)[0].decode("utf-8", "surrogatepass"))
+            in_vain = gone.answer or model is None or model.watermark - gone.time > self._ttl_ms
+            if not in_vain and not muted:
+                self.counts["evicted"] += 1
+                self.limits_hit["join_events_max"] += 1
 
-    def observed(self, label: Label) -> Outcome | None:
-        """Return the outcome, or None where there is nothing to compare with."""
-        if label.prediction is not None:
-            inline = label.prediction
-            waiting = _Waiting(label.time, None, inline.get("label"), inline.get("score"), label.segments)
+    def _truth(self, model: _Model, block: Block, row: int, order: int) -> None:
+        name, truth, numeric, prediction, segments = block.facts[row]
+        source = block.sources[int(block.source[row])], int(block.offset[row])
+        key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
+        model.held.append(Held(key, int(block.time[row]), source, truth, numeric, inline, segments))
+        self._held += 1
+        self._holding[block.model] = model
+        muted = bool(block.muted[row])
+        self._release(block.model, model, order, muted=muted)
+        while self._held > self._held_max and model.held:
+            self.limits_hit["hold_events_max"] += not muted
+            self._let_in(model, order, muted=muted)
+            self._release(block.model, model, order, muted=muted)
+
+    def _release(self, name: str, model: _Model, order: int, *, muted: bool) -> None:
+        """Let in labels up to the first that has to wait."""
+        while model.held:
+            head = model.held[0]
+            if not (self._is_due(model) or head.prediction is not None or self._kept.get(head.key) is not None):
+                return
+            self._let_in(model, order, muted=muted)
+        self._holding.pop(name, None)
+
+    def _is_due(self, model: _Model) -> bool:
+        ahead = model.held[0].time - model.watermark
+        return ahead <= 0 or (model.watermark >= 0 and ahead > self._ttl_ms)
+
+    def _tick(self, at: At, block: Block) -> dict[str, _Model]:
+        """Let in the labels of models that had no event for ``hold_s`` by the log of this block; return those models."""
+        source, now = at
+        ended = {
+            name: model
+            for name, model in self._holding.items()
+            if model.last is not None and model.last[0] == source and now - model.last[1] > self._hold_ms
+        }
+        for name, model in ended.items():
+            self._let_in_all(name, model, int(block.order[-1]), muted=bool(block.muted[-1]))
+        return ended
+
+    def _let_in_all(self, name: str, model: _Model, order: int, *, muted: bool) -> None:
+        while model.held:
+            self._let_in(model, order, muted=muted)
+        self._holding.pop(name, None)
+
+    def _let_in(self, model: _Model, order: int, *, muted: bool) -> None:
+        held = model.held.popleft()
+        self._held -= 1
+        found, outcome = self._join(held, order, muted=muted)
+        if outcome is not None:
+            model.outcomes.append(outcome)
+        self.counts[found] += not muted
+
+    def _join(self, held: Held, order: int, *, muted: bool) -> tuple[str, Outcome | None]:
+        """Return what becomes of a label, by name, and the row that it makes."""
+        kept = self._kept.get(held.key)
+        if kept is None and held.prediction is None:
+            return "orphan", None
+        if kept is not None and held.prediction is None and held.time - kept.time > self._ttl_ms:
+            return "late", None
+        revisions = 0
+        if kept is not None and kept.answer:
+            observed, truth, revisions = orjson.loads(kept.answer)
+            if held.time <= observed or revisions >= REVISIONS_MAX or truth == _told(held):
+                return "duplicate", None
+            revisions += 1
+        version, segments, prediction = _compared(held, kept)
+        found = measures(prediction, held.truth, numeric=held.numeric)
+        if not found:
+            return "unusable", None
+        self._answer(held, kept, revisions, muted=muted)
+        return "revised" if revisions else "joined", Outcome(order, muted, held, version, segments, found)
+
+    def _answer(self, held: Held, kept: Kept | None, revisions: int, *, muted: bool) -> None:
+        answer = orjson.dumps([held.time, _told(held), revisions])
+        if kept is None:  # it brought its prediction along, and is remembered so that it counts once
+            self._keep(held.key, Kept(held.time, b"", answer), muted=muted)
         else:
-            found = self._waiting.pop((label.model, label.prediction_id), None)
-            if found is None:
-                self.counts["orphan"] += 1
-                return None
-            if label.time - found.time > self._ttl_ms:
-                self.counts["expired"] += 1
-                return None
-            waiting = found
-        error = _error(label, waiting)
-        if error is None:
-            self.counts["unusable"] += 1
-            return None
-        self.counts["joined"] += 1
-        return Outcome(label.model, waiting.version, waiting.segments, label.time, error)
+            self._kept.replace(held.key, kept._replace(answer=answer))
 
 
-def _error(label: Label, waiting: _Waiting) -> float | None:
-    if label.numeric:
-        score = waiting.score
-        return abs(float(score) - float(label.truth)) if type(score) in {int, float} else None
-    predicted = waiting.label
-    if predicted is None:
-        return None
-    # "1", 1 and true name one class where the label service and the model write types differently
-    return float(_name(predicted) != _name(label.truth))
+def _compared(held: Held, kept: Kept | None) -> tuple[str | None, dict[str, str], Prediction]:
+    """Version, segments and prediction that a label is about; what it brought along goes first."""
+    if held.prediction is not None or kept is None or not kept.stub:
+        return None, held.segments, held.prediction or (None, None, {})
+    version, segments, *prediction = orjson.loads(kept.stub)
+    return version, segments, _prediction(prediction)
 
 
-def _name(value: Any) -> str:
-    if type(value) is bool:
-        return str(int(value))
-    if type(value) is float and value.is_integer():
-        return str(int(value))
-    return str(value)
+def _told(held: Held) -> str:
+    return class_name(held.truth)
+
+
+def _prediction(fact: Sequence[Any]) -> Prediction:
+    label, score, shares = fact
+    return label, score, shares
+
+
+def _key(model: str, name: str) -> bytes:
+    return f"{model}\0{name}".encode("utf-8", "surrogatepass")
+
+
+def _block(name: str, model: _Model) -> Block:
+    """Take a model's outcomes as a block."""
+    rows, model.outcomes = model.outcomes, []
+    n, first = len(rows), model.rows
+    model.rows += n
+    given = [measure for measure in MEASURES if any(measure in row.measures for row in rows)]
+    dimensions = dict.fromkeys(dimension for row in rows for dimension in row.segments)
+    return Block(
+        name,
+        {},
+        "labels",
+        np.array([row.held.time for row in rows], np.int64),
+        *places([row.held.source for row in rows]),
+        np.arange(first + 1, first + n + 1, dtype=np.int64),
+        np.array([row.order for row in rows], np.int64),
+        np.array([row.muted for row in rows], np.bool_),
+        coded([row.version for row in rows]),
+        {measure: from_values([row.measures.get(measure, ...) for row in rows], 1) for measure in given},
+        {dimension: coded([row.segments.get(dimension) for row in rows]) for dimension in dimensions},
+    )

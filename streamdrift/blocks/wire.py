@@ -60,6 +60,7 @@ def _encode(block: Block) -> bytes:
         "versions": _head(block.versions, arrays),
         "dimensions": {name: _head(coded, arrays) for name, coded in block.dimensions.items()},
         "columns": {},
+        **({"facts": block.facts} if block.facts else {}),
     }
     for name, column in block.columns.items():
         arrays.append(column.numbers)
@@ -119,6 +120,7 @@ def decode(message: bytes | None, *, muted: bool) -> Block:
         versions,
         {name: reader.column(*meta) for name, meta in head["columns"].items()},
         dimensions,
+        tuple(head.get("facts", ())),
     )
 
 

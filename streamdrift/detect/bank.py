@@ -10,13 +10,13 @@ import numpy as np
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import Bools, Column, Floats, absent
+from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import explain
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.series import Rows, Series, WatchSettings
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
-from streamdrift.ports import Partition
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
 
@@ -210,24 +210,14 @@ class Group:
     def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
         self.model, self.segment, self.name = model, segment, name
         self.series: dict[str, Series | None] = {}
-        self._next: dict[Partition, int] = {}
+        self._fresh = Fresh()
         self._rows = 0
         self._first_model_row = 0
         self._last_model_row = 0
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""
-        keep = np.ones(len(block), np.bool_)
-        for code, source in enumerate(block.sources):
-            here = block.source == code
-            if not here.any():
-                continue
-            offsets = block.offset[here]
-            after = self._next.get(source, 0)
-            if offsets[0] < after:
-                keep[here] = offsets >= after
-            self._next[source] = max(after, int(offsets.max()) + 1)
-        return block if keep.all() else block.take(np.flatnonzero(keep))
+        return self._fresh.rows(block)
 
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""

@@ -5,7 +5,7 @@ Wire contract: ``docs/schemas/inference-event.schema.json``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from streamdrift.errors import Rejected
@@ -37,7 +37,15 @@ class Limits:
 
 @dataclass(slots=True)
 class Inference:
-    """One decoded event. ``signals`` are the monitored features by name, derived ones dotted, values as in JSON."""
+    """One decoded event.
+
+    Attributes
+    ----------
+    signals
+        The monitored features by name, derived ones dotted, values as in JSON.
+    prediction
+        What the model said, as it came: a label is compared with it.
+    """
 
     prediction_id: str | None
     time: int
@@ -45,6 +53,7 @@ class Inference:
     version: str | None
     segments: dict[str, str]
     signals: dict[str, Any]
+    prediction: dict[str, Any] = field(default_factory=dict)
 
 
 def decode(record: Record, limits: Limits) -> Inference:
@@ -72,6 +81,7 @@ def decode(record: Record, limits: Limits) -> Inference:
         version,
         fields.segments(event, limits.text_length_max, limits.segments_per_event_max),
         signals,
+        event.get("prediction") or {},
     )
 
 
