@@ -75,6 +75,20 @@ class _Model:
     outcomes: list[Outcome] = field(default_factory=list)
 
 
+class _Taken:
+    """Rows of a block, each column as a list: they are gone through one by one."""
+
+    def __init__(self, model: _Model, block: Block) -> None:
+        self.model, self.block = model, block
+        self.times: list[int] = block.time.tolist()
+        self.muted: list[bool] = block.muted.tolist()
+        self._dimensions = [(name, texts.codes.tolist(), texts.values) for name, texts in block.dimensions.items()]
+
+    def segments(self, row: int) -> dict[str, str]:
+        """The segment values of one row, by dimension."""
+        return {name: values[codes[row]] for name, codes, values in self._dimensions if codes[row] >= 0}
+
+
 class LabelJoin:
     """Takes blocks of events and of labels, gives blocks of outcomes.
 
@@ -121,19 +135,19 @@ class LabelJoin:
             Where and when the blocks were written, if they came by a log of blocks: the end of the waiting is told by it.
         """
         self._idle_since = None
-        taken = [block for block in blocks if len(block)]
-        rows = [row for block in taken for row in self._rows(block, at)]
-        if len({id(block) for _, _, block, _ in rows}) > 1:
+        blocks = [block for block in blocks if len(block)]
+        parts = [taken for block in blocks if (taken := self._taken(block, at)) is not None]
+        rows = [(order, taken, row) for taken in parts for row, order in enumerate(taken.block.order.tolist())]
+        if len(parts) > 1:
             rows.sort(key=lambda row: row[0])
-        touched = {}
-        for order, model, block, row in rows:
-            touched[block.model] = model
-            if block.stream == "truths":
-                self._truth(model, block, row, order)
+        for order, taken, row in rows:
+            if taken.block.stream == "truths":
+                self._truth(taken, row, order)
             else:
-                self._event(model, block, row, order)
-        if at is not None and taken:
-            touched |= self._tick(at, taken[-1])
+                self._event(taken, row, order)
+        touched = {taken.block.model: taken.model for taken in parts}
+        if at is not None and blocks:
+            touched |= self._tick(at, blocks[-1])
         return [_block(name, model) for name, model in touched.items() if model.outcomes]
 
     def idle(self, now_ms: int) -> list[Block]:
@@ -151,33 +165,34 @@ class LabelJoin:
             self._let_in_all(name, model, 0, muted=False)
         return [_block(name, model) for name, model in ended.items() if model.outcomes]
 
-    def _rows(self, block: Block, at: At | None) -> Iterable[tuple[int, _Model, Block, int]]:
-        """The rows of a block that were not seen before, if anything of it is joined."""
+    def _taken(self, block: Block, at: At | None) -> _Taken | None:
+        """What was not seen before of a block, if anything of it is joined."""
         if block.segment or block.stream == "labels" or (block.stream == "events" and not block.facts):
-            return []
+            return None
         model = self._models.get(block.model)
         if model is None:
             if len(self._models) >= self._models_max:
                 self.limits_hit["series_max"] += 1
-                return []
+                return None
             model = self._models[block.model] = _Model()
         fresh = (model.truths if block.stream == "truths" else model.events).rows(block)
-        if len(fresh) and at is not None and (block.stream == "events" or not model.held):
+        if not len(fresh):
+            return None
+        if at is not None and (block.stream == "events" or not model.held):
             model.last = at
-        return [(order, model, fresh, row) for row, order in enumerate(fresh.order.tolist())]
+        return _Taken(model, fresh)
 
-    def _event(self, model: _Model, block: Block, row: int, order: int) -> None:
-        model.watermark = max(model.watermark, int(block.time[row]))
-        fact, muted, key = block.facts[row], bool(block.muted[row]), None
+    def _event(self, taken: _Taken, row: int, order: int) -> None:
+        model, time, muted = taken.model, taken.times[row], taken.muted[row]
+        model.watermark = max(model.watermark, time)
+        fact, key = taken.block.facts[row], None
         if fact is not None:
             name, *prediction = fact
-            key = _key(block.model, name)
-            told = ((dimension, texts.at(row)) for dimension, texts in block.dimensions.items())
-            segments = {dimension: text for dimension, text in told if text is not None}
-            stub = orjson.dumps([block.versions.at(row), segments, *prediction])
-            self._keep(key, Kept(int(block.time[row]), stub), muted=muted)
+            key = _key(taken.block.model, name)
+            stub = _dumps([taken.block.versions.at(row), taken.segments(row), *prediction])
+            self._keep(key, Kept(time, stub), muted=muted)
         if model.held and (model.held[0].key == key or self._is_due(model)):
-            self._release(block.model, model, order, muted=muted)
+            self._release(taken.block.model, model, order, muted=muted)
 
     def _keep(self, key: bytes, kept: Kept, *, muted: bool) -> None:
         """Keep a prediction; one that comes again replaces the one that waits, but none that is answered."""
@@ -195,14 +210,14 @@ class LabelJoin:
                 self.counts["evicted"] += 1
                 self.limits_hit["join_events_max"] += 1
 
-    def _truth(self, model: _Model, block: Block, row: int, order: int) -> None:
+    def _truth(self, taken: _Taken, row: int, order: int) -> None:
+        block, model, muted = taken.block, taken.model, taken.muted[row]
         name, truth, numeric, prediction, segments = block.facts[row]
         source = block.sources[int(block.source[row])], int(block.offset[row])
         key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
-        model.held.append(Held(key, int(block.time[row]), source, truth, numeric, inline, segments))
+        model.held.append(Held(key, taken.times[row], source, truth, numeric, inline, segments))
         self._held += 1
         self._holding[block.model] = model
-        muted = bool(block.muted[row])
         self._release(block.model, model, order, muted=muted)
         while self._held > self._held_max and model.held:
             self.limits_hit["hold_events_max"] += not muted
@@ -268,7 +283,7 @@ class LabelJoin:
         return "revised" if revisions else "joined", Outcome(order, muted, held, version, segments, found)
 
     def _answer(self, held: Held, kept: Kept | None, revisions: int, *, muted: bool) -> None:
-        answer = orjson.dumps([held.time, _told(held), revisions])
+        answer = _dumps([held.time, _told(held), revisions])
         if kept is None:  # it brought its prediction along, and is remembered so that it counts once
             self._keep(held.key, Kept(held.time, b"", answer), muted=muted)
         else:
@@ -281,6 +296,11 @@ def _compared(held: Held, kept: Kept | None) -> tuple[str | None, dict[str, str]
         return None, held.segments, held.prediction or (None, None, {})
     version, segments, *prediction = orjson.loads(kept.stub)
     return version, segments, _prediction(prediction)
+
+
+def _dumps(value: Any) -> bytes:
+    """As JSON, in a copy: what orjson gives keeps the whole of its buffer, 4 KB."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def _told(held: Held) -> str:

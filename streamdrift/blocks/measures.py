@@ -30,6 +30,7 @@ CLASSES_MAX = 32
 """Probabilities kept of one prediction, the largest."""
 
 _BOOLEANS = {"true": "1", "True": "1", "false": "0", "False": "0"}
+_NUMBERS = frozenset((int, float))
 Prediction = tuple[Any, float | None, dict[str, float]]
 """Label, score, probability by class, as far as they were given."""
 
@@ -46,11 +47,15 @@ def prediction_of(raw: dict[str, Any], text_max: int) -> Prediction | None:
     elif type(label) is not bool and not _is_number(label):
         label = None
     number = None if score is None or not _is_number(score) else float(score)
-    shares = {}
-    if type(probabilities) is dict:
-        read = ((name[:text_max], p) for name, p in probabilities.items() if _is_number(p) and 0 <= p <= 1)
-        shares = dict(sorted(read, key=lambda item: (-item[1], item[0]))[:CLASSES_MAX])
+    shares = _shares(probabilities, text_max) if type(probabilities) is dict and probabilities else {}
     return None if label is None and number is None and not shares else (label, number, shares)
+
+
+def _shares(probabilities: dict[str, Any], text_max: int) -> dict[str, float]:
+    """The largest first."""
+    read = [(name[:text_max], p) for name, p in probabilities.items() if type(p) in _NUMBERS and 0 <= p <= 1]
+    read.sort(key=lambda item: (-item[1], item[0]))
+    return dict(read[:CLASSES_MAX])
 
 
 def measures(prediction: Prediction, truth: Any, *, numeric: bool) -> dict[str, float]:
@@ -126,4 +131,4 @@ def _calibration(told: str | None, true: str, score: float | None, shares: dict[
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in {int, float} and math.isfinite(value)
+    return type(value) in _NUMBERS and math.isfinite(value)

@@ -10,6 +10,7 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.blocks.measures import CALIBRATION
 from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
@@ -158,12 +159,14 @@ def alert(
 ) -> Alert:
     """The change as an alert of the event in this row of the block."""
     source = block.sources[int(block.source[row])]
+    # scores that came to be too low are as bad as those that came to be too high: of calibration no side is the good one
+    role = "prediction" if identity.feature == CALIBRATION else identity.role
     return Alert(
         series_id=series_id(identity.model, identity.segment, identity.feature),
         status="firing" if change.opens else "resolved",
         kind=opened.kind if opened else change.kind,
-        reason=opened.reason if opened else _reason(identity.role, change),
-        severity=opened.severity if opened else severity(identity.role, change),
+        reason=opened.reason if opened else _reason(role, change),
+        severity=opened.severity if opened else severity(role, change),
         model={"name": identity.model, "version": block.versions.at(row)},
         segment=identity.segment,
         feature=identity.feature,
