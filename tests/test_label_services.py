@@ -84,6 +84,33 @@ def test_labels_by_their_topic_give_the_alerts_of_replay(
 
 
 @pytest.mark.broker
+def test_two_workers_join_labels_on_other_partitions_than_their_events(
+    kafka_settings: KafkaSettings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment |= QUICK | {"STREAMDRIFT_KAFKA__PARTITIONS": "3"}
+    assert run(["topics", "create"], environment).returncode == 0
+    events, labels = traffic()
+    logs = tmp_path / "one.log", tmp_path / "two.log"
+
+    def total(name: str, **of: str) -> float:
+        return sum(metric(log, name, **of) for log in logs)
+
+    with service("detect", environment, logs[0]) as one, service("detect", environment, logs[1]) as two:
+        publish(kafka_settings, environment["STREAMDRIFT_TOPICS__EVENTS"], events)
+        publish(kafka_settings, environment["STREAMDRIFT_TOPICS__LABELS"], labels)
+        until(lambda: total("labels_total", outcome="joined") >= EVENTS, "joining", logs[0], 40)
+        assert total("labels_total", outcome="orphan") == 0
+        assert total("labels_total", outcome="late") == 0
+        assert [stopped(one), stopped(two)] == [0, 0]
+    told = [
+        value
+        for i in range(3)
+        for value in values(kafka_settings.bootstrap_servers, environment["STREAMDRIFT_TOPICS__ALERTS"], i)
+    ]
+    assert "performance_drop" in {Alert.from_cloudevent(value).reason for value in told}
+
+
+@pytest.mark.broker
 def test_without_a_topic_of_labels_the_service_says_so_and_runs(
     kafka_settings: KafkaSettings, environment: dict[str, str], tmp_path: Path
 ) -> None:

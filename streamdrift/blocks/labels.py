@@ -5,10 +5,12 @@ Predictions and labels come in two streams that share no order, so one of a pair
 - Rows come out in the order of the model's labels, whatever the events do meanwhile.
 - The next label is let in as soon as its prediction is known. Is it not known, the label waits until the model's
   events have come to its ``observed_at``; then it is an orphan.
-- No label waits in vain: it is let in when no event of the model comes any more (``hold_s``), when its time lies further
-  ahead of the events than a prediction may be old, and when too many wait (``hold_events_max``).
+- By a log of blocks, events of several partitions, written by several workers, run side by side. So there a label of an
+  unknown prediction waits for ``hold_s`` at least, and each partition that still brings events must have come to its time.
+- No label waits in vain: not for partitions that brought no event for ``hold_s``, not for a time further ahead of the
+  events than a prediction may be old, not when more than ``hold_events_max`` wait, and not when nothing comes any more.
 
-All but the end of the waiting by the clock follows from the two streams alone, so that reading them again gives the same rows.
+All but the last follows from the two streams and the log's own times, so that reading them again gives the same rows.
 
 A label that comes again is a duplicate. One that says something else, observed later, is a correction: it makes a further row,
 ``REVISIONS_MAX`` times at most, so that what was wrong of the model's performance is put right by evidence.
@@ -41,7 +43,15 @@ At = tuple[Partition, int]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A label, and where it stands. ``truth`` is a class, or a number where ``numeric``."""
+    """A label, and where it stands.
+
+    Attributes
+    ----------
+    truth
+        A class, or a number where ``numeric``.
+    since
+        When it came, by the log; None without one.
+    """
 
     key: bytes
     time: int
@@ -50,6 +60,7 @@ class Held:
     numeric: bool
     prediction: Prediction | None
     segments: dict[str, str]
+    since: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +77,35 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Model:
+    """One model's labels.
+
+    Attributes
+    ----------
+    watermark
+        Latest event time.
+    log, now
+        The log that its blocks come by, and how far that is; None without one.
+    sources
+        By partition of events: the latest event time, and when it brought its last events, by the log.
+    """
+
     watermark: int = -1
     rows: int = 0
+    log: Partition | None = None
+    now: int | None = None
+    sources: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     held: deque[Held] = field(default_factory=deque)
     events: Fresh = field(default_factory=Fresh)
     truths: Fresh = field(default_factory=Fresh)
-    last: At | None = None
     outcomes: list[Outcome] = field(default_factory=list)
+
+    def came(self, block: Block, at: At) -> None:
+        """Note a block of the log."""
+        self.log, self.now = at
+        if block.stream == "events":
+            for code, source in enumerate(block.sources):
+                latest = int(block.time[block.source == code].max(initial=-1))
+                self.sources[source] = max(latest, self.sources.get(source, (-1, 0))[0]), self.now
 
 
 class _Taken:
@@ -161,8 +194,10 @@ class LabelJoin:
     def finish(self) -> list[Block]:
         """Let in all labels that are held: no event will come."""
         ended = dict(self._holding)
-        for name, model in ended.items():
-            self._let_in_all(name, model, 0, muted=False)
+        for model in ended.values():
+            while model.held:
+                self._let_in(model, 0, muted=False)
+        self._holding.clear()
         return [_block(name, model) for name, model in ended.items() if model.outcomes]
 
     def _taken(self, block: Block, at: At | None) -> _Taken | None:
@@ -178,8 +213,8 @@ class LabelJoin:
         fresh = (model.truths if block.stream == "truths" else model.events).rows(block)
         if not len(fresh):
             return None
-        if at is not None and (block.stream == "events" or not model.held):
-            model.last = at
+        if at is not None:
+            model.came(fresh, at)
         return _Taken(model, fresh)
 
     def _event(self, taken: _Taken, row: int, order: int) -> None:
@@ -215,7 +250,7 @@ class LabelJoin:
         name, truth, numeric, prediction, segments = block.facts[row]
         source = block.sources[int(block.source[row])], int(block.offset[row])
         key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
-        model.held.append(Held(key, taken.times[row], source, truth, numeric, inline, segments))
+        model.held.append(Held(key, taken.times[row], source, truth, numeric, inline, segments, model.now))
         self._held += 1
         self._holding[block.model] = model
         self._release(block.model, model, order, muted=muted)
@@ -234,25 +269,26 @@ class LabelJoin:
         self._holding.pop(name, None)
 
     def _is_due(self, model: _Model) -> bool:
-        ahead = model.held[0].time - model.watermark
-        return ahead <= 0 or (model.watermark >= 0 and ahead > self._ttl_ms)
+        """Whether the first label that waits must not wait for its prediction any longer."""
+        head, now = model.held[0], model.now
+        if now is None or head.since is None:
+            ahead = head.time - model.watermark
+            return ahead <= 0 or (model.watermark >= 0 and ahead > self._ttl_ms)
+        if now - head.since < self._hold_ms:
+            return False
+        running = [latest for latest, last in model.sources.values() if now - last < self._hold_ms]
+        return not any(latest < head.time <= latest + self._ttl_ms for latest in running)
 
     def _tick(self, at: At, block: Block) -> dict[str, _Model]:
-        """Let in the labels of models that had no event for ``hold_s`` by the log of this block; return those models."""
-        source, now = at
-        ended = {
-            name: model
-            for name, model in self._holding.items()
-            if model.last is not None and model.last[0] == source and now - model.last[1] > self._hold_ms
-        }
-        for name, model in ended.items():
-            self._let_in_all(name, model, int(block.order[-1]), muted=bool(block.muted[-1]))
-        return ended
-
-    def _let_in_all(self, name: str, model: _Model, order: int, *, muted: bool) -> None:
-        while model.held:
-            self._let_in(model, order, muted=muted)
-        self._holding.pop(name, None)
+        """Let in the labels that need not wait any longer by the log of this block; return their models."""
+        log, now = at
+        order, muted, touched = int(block.order[-1]), bool(block.muted[-1]), {}
+        for name, model in list(self._holding.items()):
+            if model.log == log:
+                model.now = now
+                self._release(name, model, order, muted=muted)
+                touched[name] = model
+        return touched
 
     def _let_in(self, model: _Model, order: int, *, muted: bool) -> None:
         held = model.held.popleft()

@@ -23,7 +23,7 @@ from streamdrift.ports import Kept, Partition, Record
 from streamdrift.settings import LabelSettings, Settings
 from streamdrift.transports.spill import SpillFile
 
-EVENTS, LABELS, BLOCKS = Partition("events", 0), Partition("labels", 0), Partition("blocks", 0)
+EVENTS, LABELS = Partition("events", 0), Partition("labels", 0)
 Message = tuple[str, dict[str, Any]]
 """`e` or `l`, and an event or a label."""
 Row = tuple[int, dict[str, float], bool, str | None, str | None]
@@ -158,27 +158,64 @@ def test_nobody_waits_for_a_time_that_can_not_be() -> None:
     assert (len(rows), counts) == (1, {"orphan": 1, "joined": 1})
 
 
-def test_the_wait_ends_when_too_many_wait_or_no_event_comes() -> None:
+def test_the_wait_ends_when_too_many_wait() -> None:
     told = [event(1, 1_000), *(label(f"gone{i}", 9_000) for i in range(3)), label(1, 9_000)]
     _, counts = run(records(told), LabelSettings(hold_events_max=1), finish=False)
     assert counts == {"orphan": 3, "joined": 1}
-    assembler, join = Assembler(Settings(), labels=True), LabelJoin(LabelSettings(hold_s=10), 10, SpillFile())
-    for record in records(told):
-        if record.partition == EVENTS:
-            assembler.add(record)
-        elif (decoded := assembler.read_label(record)) is not None:
-            assembler.add_label(record, decoded)
-    blocks = assembler.take().blocks
-    other = records([event(1, 1_000, model="other")])[0]
-    assembler.add(other)
-    (elsewhere,) = assembler.take().blocks
-    assert join.update(blocks, (BLOCKS, 1_000_000)) == []
-    assert join.update([elsewhere], (BLOCKS, 1_010_000)) == []
-    assembler.add(other)
-    (elsewhere,) = assembler.take().blocks
-    assert join.update([elsewhere], (Partition("blocks", 1), 2_000_000)) == []
-    assert len(rows_of(join.update([elsewhere], (BLOCKS, 1_010_001)))) == 1
-    assert join.counts == {"orphan": 3, "joined": 1}
+
+
+class Log:
+    """A join behind a log of blocks; seconds are the log's."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.join = LabelJoin(LabelSettings(hold_s=10, **settings), 10, SpillFile())
+        self._assembler, self._offset = Assembler(Settings(), labels=True), 0
+
+    def write(self, second: int, message: Message, partition: int = 0, log: int = 0) -> list[int]:
+        """Times of the rows that come of one more block."""
+        kind, told = message
+        source = Partition("events" if kind == "e" else "labels", partition)
+        record = Record(json.dumps(told).encode(), source, self._offset, 0)
+        self._offset += 1
+        if kind == "e":
+            self._assembler.add(record)
+        elif (decoded := self._assembler.read_label(record)) is not None:
+            self._assembler.add_label(record, decoded)
+        blocks = self._assembler.take().blocks
+        return [row[0] for row in rows_of(self.join.update(blocks, (Partition("blocks", log), second * 1_000)))]
+
+
+def test_by_a_log_all_partitions_that_bring_events_must_have_come_to_the_label() -> None:
+    log = Log()
+    log.write(0, event(0, 1_000), 0)
+    log.write(0, event(1, 9_000), 1)
+    assert log.write(1, label(2, 5_000)) == []
+    assert log.write(2, label(0, 6_000)) == []
+    for second in range(3, 40, 2):
+        assert log.write(second, event(f"a{second}", 1_000 + second), 0) == []
+        assert log.write(second + 1, event(f"b{second}", 9_000), 1) == []
+    assert log.write(40, event(2, 2_000), 0) == [5_000, 6_000]
+    assert log.join.counts == {"joined": 2}
+
+
+def test_by_a_log_a_partition_that_went_quiet_is_not_waited_for() -> None:
+    log = Log()
+    log.write(0, event(0, 1_000), 0)
+    assert log.write(1, label("gone", 5_000)) == []
+    assert log.write(1, label(0, 6_000)) == []
+    for second in range(2, 11):
+        assert log.write(second, event(second, 9_000), 1) == []
+    assert log.write(60, event("elsewhere", 9_000, model="other"), 1, log=1) == []
+    assert log.write(11, event("other", 9_000, model="other"), 1) == [6_000]
+    assert log.join.counts == {"orphan": 1, "joined": 1}
+
+
+def test_by_a_log_too_nobody_waits_for_a_time_that_can_not_be() -> None:
+    log = Log()
+    log.write(0, event(0, 1_000))
+    assert log.write(1, label("gone", 4_000_000_000_000)) == []
+    assert log.write(2, label(0, 6_000)) == []
+    assert log.write(11, event(1, 2_000)) == [6_000]
 
 
 def test_the_clock_ends_the_wait_where_nothing_comes_at_all() -> None:
