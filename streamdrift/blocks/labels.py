@@ -18,108 +18,21 @@ A label that comes again is a duplicate. One that says something else, observed 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
 
-from streamdrift.blocks.block import Block, coded, places
-from streamdrift.blocks.column import from_values
-from streamdrift.blocks.fresh import Fresh
-from streamdrift.blocks.measures import MEASURES, Prediction, class_name, measures
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.held import At, Held, ModelLabels, Outcome, Taken, outcomes_block
+from streamdrift.blocks.measures import Prediction, class_name, measures
 from streamdrift.blocks.waiting import Waiting
-from streamdrift.ports import Kept, Partition, Spill
+from streamdrift.ports import Kept, Spill
 from streamdrift.settings import LabelSettings
 
 REVISIONS_MAX = 3
 """Corrections of one label that count; a label service that can't make up its mind must not be heard more often than others."""
-
-At = tuple[Partition, int]
-"""A place in a log, and its time there (milliseconds): when it was written, whatever event time its content has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A label, and where it stands.
-
-    Attributes
-    ----------
-    truth
-        A class, or a number where ``numeric``.
-    since
-        When it came, by the log; None without one.
-    """
-
-    key: bytes
-    time: int
-    source: tuple[Partition, int]
-    truth: Any
-    numeric: bool
-    prediction: Prediction | None
-    segments: dict[str, str]
-    since: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A prediction with its truth, as a row to come; ``order`` and ``muted`` are those of the row that let it in."""
-
-    order: int
-    muted: bool
-    held: Held
-    version: str | None
-    segments: dict[str, str]
-    measures: dict[str, float]
-
-
-@dataclass(slots=True)
-class _Model:
-    """One model's labels.
-
-    Attributes
-    ----------
-    watermark
-        Latest event time.
-    log, now
-        The log that its blocks come by, and how far that is; None without one.
-    sources
-        By partition of events: the latest event time, and when it brought its last events, by the log.
-    """
-
-    watermark: int = -1
-    rows: int = 0
-    log: Partition | None = None
-    now: int | None = None
-    sources: dict[Partition, tuple[int, int]] = field(default_factory=dict)
-    held: deque[Held] = field(default_factory=deque)
-    events: Fresh = field(default_factory=Fresh)
-    truths: Fresh = field(default_factory=Fresh)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-    def came(self, block: Block, at: At) -> None:
-        """Note a block of the log."""
-        self.log, self.now = at
-        if block.stream == "events":
-            for code, source in enumerate(block.sources):
-                latest = int(block.time[block.source == code].max(initial=-1))
-                self.sources[source] = max(latest, self.sources.get(source, (-1, 0))[0]), self.now
-
-
-class _Taken:
-    """Rows of a block, each column as a list: they are gone through one by one."""
-
-    def __init__(self, model: _Model, block: Block) -> None:
-        self.model, self.block = model, block
-        self.times: list[int] = block.time.tolist()
-        self.muted: list[bool] = block.muted.tolist()
-        self._dimensions = [(name, texts.codes.tolist(), texts.values) for name, texts in block.dimensions.items()]
-
-    def segments(self, row: int) -> dict[str, str]:
-        """The segment values of one row, by dimension."""
-        return {name: values[codes[row]] for name, codes, values in self._dimensions if codes[row] >= 0}
 
 
 class LabelJoin:
@@ -147,8 +60,8 @@ class LabelJoin:
         self._kept_max, self._held_max = settings.join_events_max, settings.hold_events_max
         self._models_max = models_max
         self._kept = Waiting(settings.join_memory_max, spill)
-        self._models: dict[str, _Model] = {}
-        self._holding: dict[str, _Model] = {}
+        self._models: dict[str, ModelLabels] = {}
+        self._holding: dict[str, ModelLabels] = {}
         self._held = 0
         self._idle_since: int | None = None
         self.counts: Counter[str] = Counter()
@@ -181,7 +94,7 @@ class LabelJoin:
         touched = {taken.block.model: taken.model for taken in parts}
         if at is not None and blocks:
             touched |= self._tick(at, blocks[-1])
-        return [_block(name, model) for name, model in touched.items() if model.outcomes]
+        return [outcomes_block(name, model) for name, model in touched.items() if model.outcomes]
 
     def idle(self, now_ms: int) -> list[Block]:
         """Nothing came and nothing waits in the log: after ``hold_s`` of that, let in the labels that are held."""
@@ -198,9 +111,9 @@ class LabelJoin:
             while model.held:
                 self._let_in(model, 0, muted=False)
         self._holding.clear()
-        return [_block(name, model) for name, model in ended.items() if model.outcomes]
+        return [outcomes_block(name, model) for name, model in ended.items() if model.outcomes]
 
-    def _taken(self, block: Block, at: At | None) -> _Taken | None:
+    def _taken(self, block: Block, at: At | None) -> Taken | None:
         """What was not seen before of a block, if anything of it is joined."""
         if block.segment or block.stream == "labels" or (block.stream == "events" and not block.facts):
             return None
@@ -209,15 +122,15 @@ class LabelJoin:
             if len(self._models) >= self._models_max:
                 self.limits_hit["series_max"] += 1
                 return None
-            model = self._models[block.model] = _Model()
+            model = self._models[block.model] = ModelLabels()
         fresh = (model.truths if block.stream == "truths" else model.events).rows(block)
         if not len(fresh):
             return None
         if at is not None:
             model.came(fresh, at)
-        return _Taken(model, fresh)
+        return Taken(model, fresh)
 
-    def _event(self, taken: _Taken, row: int, order: int) -> None:
+    def _event(self, taken: Taken, row: int, order: int) -> None:
         model, time, muted = taken.model, taken.times[row], taken.muted[row]
         model.watermark = max(model.watermark, time)
         fact, key = taken.block.facts[row], None
@@ -245,7 +158,7 @@ class LabelJoin:
                 self.counts["evicted"] += 1
                 self.limits_hit["join_events_max"] += 1
 
-    def _truth(self, taken: _Taken, row: int, order: int) -> None:
+    def _truth(self, taken: Taken, row: int, order: int) -> None:
         block, model, muted = taken.block, taken.model, taken.muted[row]
         name, truth, numeric, prediction, segments = block.facts[row]
         source = block.sources[int(block.source[row])], int(block.offset[row])
@@ -259,7 +172,7 @@ class LabelJoin:
             self._let_in(model, order, muted=muted)
             self._release(block.model, model, order, muted=muted)
 
-    def _release(self, name: str, model: _Model, order: int, *, muted: bool) -> None:
+    def _release(self, name: str, model: ModelLabels, order: int, *, muted: bool) -> None:
         """Let in labels up to the first that has to wait."""
         while model.held:
             head = model.held[0]
@@ -268,7 +181,7 @@ class LabelJoin:
             self._let_in(model, order, muted=muted)
         self._holding.pop(name, None)
 
-    def _is_due(self, model: _Model) -> bool:
+    def _is_due(self, model: ModelLabels) -> bool:
         """Whether the first label that waits must not wait for its prediction any longer."""
         head, now = model.held[0], model.now
         if now is None or head.since is None:
@@ -279,7 +192,7 @@ class LabelJoin:
         running = [latest for latest, last in model.sources.values() if now - last < self._hold_ms]
         return not any(latest < head.time <= latest + self._ttl_ms for latest in running)
 
-    def _tick(self, at: At, block: Block) -> dict[str, _Model]:
+    def _tick(self, at: At, block: Block) -> dict[str, ModelLabels]:
         """Let in the labels that need not wait any longer by the log of this block; return their models."""
         log, now = at
         order, muted, touched = int(block.order[-1]), bool(block.muted[-1]), {}
@@ -290,7 +203,7 @@ class LabelJoin:
                 touched[name] = model
         return touched
 
-    def _let_in(self, model: _Model, order: int, *, muted: bool) -> None:
+    def _let_in(self, model: ModelLabels, order: int, *, muted: bool) -> None:
         held = model.held.popleft()
         self._held -= 1
         found, outcome = self._join(held, order, muted=muted)
@@ -350,25 +263,3 @@ def _prediction(fact: Sequence[Any]) -> Prediction:
 
 def _key(model: str, name: str) -> bytes:
     return f"{model}\0{name}".encode("utf-8", "surrogatepass")
-
-
-def _block(name: str, model: _Model) -> Block:
-    """Take a model's outcomes as a block."""
-    rows, model.outcomes = model.outcomes, []
-    n, first = len(rows), model.rows
-    model.rows += n
-    given = [measure for measure in MEASURES if any(measure in row.measures for row in rows)]
-    dimensions = dict.fromkeys(dimension for row in rows for dimension in row.segments)
-    return Block(
-        name,
-        {},
-        "labels",
-        np.array([row.held.time for row in rows], np.int64),
-        *places([row.held.source for row in rows]),
-        np.arange(first + 1, first + n + 1, dtype=np.int64),
-        np.array([row.order for row in rows], np.int64),
-        np.array([row.muted for row in rows], np.bool_),
-        coded([row.version for row in rows]),
-        {measure: from_values([row.measures.get(measure, ...) for row in rows], 1) for measure in given},
-        {dimension: coded([row.segments.get(dimension) for row in rows]) for dimension in dimensions},
-    )
