@@ -60,6 +60,8 @@ class ModelLabels:
     ----------
     watermark
         Latest event time.
+    labelled
+        Whether a label of this model ever came.
     log, now
         The log that its blocks come by, and how far that is; None without one.
     sources
@@ -67,6 +69,7 @@ class ModelLabels:
     """
 
     watermark: int = -1
+    labelled: bool = False
     rows: int = 0
     log: Partition | None = None
     now: int | None = None

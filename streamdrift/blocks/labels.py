@@ -50,7 +50,7 @@ class LabelJoin:
     counts
         Labels by what became of them: ``joined``, ``revised``, ``duplicate``, ``orphan`` (its prediction was not seen, or is
         not kept any more), ``late`` (more than ``join_ttl_s`` after it), ``unusable`` (can't be compared with it).
-        ``evicted`` counts predictions that had to leave before their time was up.
+        ``evicted`` counts predictions that had to leave before their time was up, of models that have labels at all.
     limits_hit
         How often a bound turned something away, by the bound's name.
     """
@@ -153,8 +153,9 @@ class LabelJoin:
         if len(self._kept) > self._kept_max:
             left, gone = self._kept.pop_oldest()
             model = self._models.get(left.split(b"\0", 1)[0].decode("utf-8", "surrogatepass"))
-            in_vain = gone.answer or model is None or model.watermark - gone.time > self._ttl_ms
-            if not in_vain and not muted:
+            if gone.answer or muted or model is None or not model.labelled:  # nobody asks for it
+                return
+            if model.watermark - gone.time <= self._ttl_ms:
                 self.counts["evicted"] += 1
                 self.limits_hit["join_events_max"] += 1
 
@@ -165,6 +166,7 @@ class LabelJoin:
         key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
         model.held.append(Held(key, taken.times[row], source, truth, numeric, inline, segments, model.now))
         self._held += 1
+        model.labelled = True
         self._holding[block.model] = model
         self._release(block.model, model, order, muted=muted)
         while self._held > self._held_max and model.held:

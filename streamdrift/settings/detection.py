@@ -128,6 +128,6 @@ class LabelSettings(Section):
     spill_directory: FilePath | None = None
     """Where that file is made; without one, in the system's directory for temporary files."""
     hold_s: Positive = 60.0
-    """How long a label of an unknown prediction waits once events have stopped coming."""
+    """How long a label of an unknown prediction waits at least for partitions that lag, and at most for silent ones."""
     hold_events_max: Count = 100_000
     """Labels that wait for the events to come to their time; beyond it the oldest are let in, counted."""

@@ -190,7 +190,7 @@ def test_labels_meet_their_predictions() -> None:
 def test_predictions_wait_for_their_labels_within_bounds() -> None:
     events = [predicted(i, label="a") for i in range(5)]
     labels = [{"model": "m", "prediction_id": f"p{i}", "label": "a", "observed_at": 10_000} for i in range(5)]
-    assert joined(LabelSettings(join_events_max=2), events, labels)[1] == {"evicted": 3, "orphan": 3, "joined": 2}
+    assert joined(LabelSettings(join_events_max=2), events, labels)[1] == {"orphan": 3, "joined": 2}
     assert joined(LabelSettings(join_ttl_s=5), events, labels)[1] == {"late": 5}
 
 

@@ -251,10 +251,15 @@ def test_a_prediction_that_comes_again_counts_while_it_waits_and_not_once_it_is_
     assert counts == {"joined": 1, "duplicate": 1}
 
 
-def test_only_predictions_that_leave_before_their_time_are_evicted() -> None:
+def test_only_predictions_that_somebody_may_ask_for_count_as_evicted() -> None:
     settings = LabelSettings(join_events_max=2, join_ttl_s=5)
-    assert run(records([event(i, 1_000 * i) for i in range(5)]), settings)[1] == {"evicted": 3}
-    assert run(records([event(i, 6_000 * i) for i in range(5)]), settings)[1] == {}
+    labelled = label("stray", 0)
+    assert run(records([labelled, *(event(i, 1_000 * i) for i in range(5))]), settings)[1] == {
+        "orphan": 1,
+        "evicted": 3,
+    }
+    assert run(records([labelled, *(event(i, 6_000 * i) for i in range(5))]), settings)[1] == {"orphan": 1}
+    assert run(records([event(i, 1_000 * i) for i in range(5)]), settings)[1] == {}
     answered = [part for i in range(5) for part in (event(i, 1_000 * i), label(i, 1_000 * i))]
     assert run(records(answered), settings)[1] == {"joined": 5}
 
