@@ -191,7 +191,8 @@ def _idle(stage: Detect | Direct, now_ms: int, count: Counters, settings: Settin
 
 def label_join(settings: Settings) -> LabelJoin:
     """Return an empty join; its file is made once it is needed."""
-    return LabelJoin(settings.labels, settings.series_max, SpillFile(settings.labels.spill_directory))
+    labels = settings.labels
+    return LabelJoin(labels, settings.series_max, SpillFile(labels.join_events_max, labels.spill_directory))
 
 
 def gather(records: Sequence[Record], assembler: Assembler, settings: Settings) -> None:

@@ -53,9 +53,9 @@ def prediction_of(raw: dict[str, Any], text_max: int) -> Prediction | None:
 
 def _shares(probabilities: dict[str, Any], text_max: int) -> dict[str, float]:
     """The largest first."""
-    read = [(name[:text_max], p) for name, p in probabilities.items() if type(p) in _NUMBERS and 0 <= p <= 1]
-    read.sort(key=lambda item: (-item[1], item[0]))
-    return dict(read[:CLASSES_MAX])
+    read = [(-p, name[:text_max]) for name, p in probabilities.items() if type(p) in _NUMBERS and 0 <= p <= 1]
+    read.sort()
+    return {name: -p for p, name in read[:CLASSES_MAX]}
 
 
 def measures(prediction: Prediction, truth: Any, *, numeric: bool) -> dict[str, float]:

@@ -21,6 +21,9 @@ from streamdrift.ports import Kept
 
 CACHE_KIB = 16_384
 """Pages that SQLite keeps in memory."""
+LEAVING = 256
+"""The oldest are read and removed so many at a time: one by one would take as long as all the rest."""
+BITS_PER_KEY, BITS_MAX = 16, 2**27
 
 
 class SpillFile:
@@ -28,6 +31,8 @@ class SpillFile:
 
     Parameters
     ----------
+    kept_max
+        Predictions at most.
     directory
         Where the file is made; None for the system's directory for temporary files.
 
@@ -37,35 +42,49 @@ class SpillFile:
         The file can't be made, or the disk is full; from any method.
     """
 
-    def __init__(self, directory: Path | None = None) -> None:
-        self._directory = directory
+    def __init__(self, kept_max: int = 1_000_000, directory: Path | None = None) -> None:
+        self._kept_max, self._directory = kept_max, directory
         self._opened: sqlite3.Connection | None = None
+        self._keys = _Keys(kept_max)
+        self._leaving: dict[bytes, Kept] = {}
 
     def append(self, items: Sequence[tuple[bytes, Kept]]) -> None:
         """Add some that are younger than all that are there."""
         rows = [(key, *kept) for key, kept in items]
+        for key, _ in items:
+            self._keys.add(key)
         with self._told() as file:
             file.executemany("INSERT INTO kept (key, time, stub, answer) VALUES (?, ?, ?, ?)", rows)
 
     def get(self, key: bytes) -> Kept | None:
         """Return one; None where it is not there."""
+        if key not in self._keys:
+            return None
+        if key in self._leaving:
+            return self._leaving[key]
         with self._told() as file:
             row = file.execute("SELECT time, stub, answer FROM kept WHERE key = ?", (key,)).fetchone()
         return None if row is None else Kept(*row)
 
     def replace(self, key: bytes, kept: Kept) -> None:
         """Put another in the place of one that is there."""
+        if key in self._leaving:
+            self._leaving[key] = kept
+            return
         with self._told() as file:
             file.execute("UPDATE kept SET time = ?, stub = ?, answer = ? WHERE key = ?", (*kept, key))
 
     def pop_oldest(self) -> tuple[bytes, Kept]:
         """Remove the oldest and return it."""
-        with self._told() as file:
-            place, key, *kept = file.execute(
-                "SELECT place, key, time, stub, answer FROM kept ORDER BY place LIMIT 1"
-            ).fetchone()
-            file.execute("DELETE FROM kept WHERE place = ?", (place,))
-        return key, Kept(*kept)
+        if not self._leaving:
+            with self._told() as file:
+                rows = file.execute(
+                    "SELECT place, key, time, stub, answer FROM kept ORDER BY place LIMIT ?", (LEAVING,)
+                ).fetchall()
+                file.execute("DELETE FROM kept WHERE place <= ?", (rows[-1][0],))
+            self._leaving = {key: Kept(*kept) for _, key, *kept in rows}
+        key = next(iter(self._leaving))
+        return key, self._leaving.pop(key)
 
     @contextmanager
     def _told(self) -> Iterator[sqlite3.Connection]:
@@ -93,6 +112,38 @@ class SpillFile:
         finally:
             Path(name).unlink()
         return file
+
+
+class _Keys:
+    """Tells keys that are surely not there, so that nobody has to look (Bloom 1970, two hashes, two generations).
+
+    The oldest leave first, and there are never more than ``kept_max``: once as many were added to one generation, all of the
+    one before are gone, and it is forgotten.
+    """
+
+    def __init__(self, kept_max: int) -> None:
+        bits = min(1 << (BITS_PER_KEY * kept_max).bit_length(), BITS_MAX)
+        self._mask, self._kept_max = bits - 1, kept_max
+        self._young, self._old = bytearray(), bytearray()
+        self._added = 0
+
+    def add(self, key: bytes) -> None:
+        if not self._young or self._added >= self._kept_max:
+            self._old, self._young, self._added = self._young, bytearray((self._mask + 1) >> 3), 0
+        self._added += 1
+        for bit in self._bits(key):
+            self._young[bit >> 3] |= 1 << (bit & 7)
+
+    def __contains__(self, key: bytes) -> bool:
+        one, two = self._bits(key)
+        return any(
+            filled and filled[one >> 3] >> (one & 7) & 1 and filled[two >> 3] >> (two & 7) & 1
+            for filled in (self._young, self._old)
+        )
+
+    def _bits(self, key: bytes) -> tuple[int, int]:
+        mixed = hash(key)
+        return mixed & self._mask, (mixed >> 32) & self._mask
 
 
 def _close(file: Any) -> None:

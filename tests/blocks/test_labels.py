@@ -70,7 +70,11 @@ def run(
     finish: bool = True,
 ) -> tuple[list[Row], Counter[str]]:
     """Rows of one model and what was counted, the records in batches that end at the cuts."""
-    assembler, join, found = Assembler(Settings(), labels=True), LabelJoin(settings, 10, SpillFile()), []
+    assembler, join, found = (
+        Assembler(Settings(), labels=True),
+        LabelJoin(settings, 10, SpillFile(settings.join_events_max)),
+        [],
+    )
     for begin, end in zip([0, *cuts], [*cuts, len(recorded)], strict=True):
         for record in recorded[begin:end]:
             if record.partition == EVENTS:
@@ -308,10 +312,11 @@ def test_a_number_is_measured_by_its_distance_within_bounds() -> None:
 
 @given(
     st.integers(1, 5),
-    st.lists(st.tuples(st.sampled_from(["add", "pop", "replace"]), st.integers(0, 9)), max_size=60),
+    st.lists(st.tuples(st.sampled_from(["add", "add", "add", "pop", "replace"]), st.integers(0, 9)), max_size=100),
 )
 def test_the_spill_is_a_map_in_order(memory_max: int, steps: list[tuple[str, int]]) -> None:
-    waiting, model = Waiting(memory_max, SpillFile()), dict[bytes, Kept]()
+    kept_max = 6
+    waiting, model = Waiting(memory_max, SpillFile(kept_max)), dict[bytes, Kept]()
     for i, (step, name) in enumerate(steps):
         key, kept = b"\xff%d" % name, Kept(i, b"stub" * name, b"%d" % i)
         if step == "pop" and model:
@@ -323,14 +328,17 @@ def test_the_spill_is_a_map_in_order(memory_max: int, steps: list[tuple[str, int
         elif step == "add" and key not in model:
             waiting.add(key, kept)
             model[key] = kept
+            if len(waiting) > kept_max:
+                oldest = next(iter(model))
+                assert waiting.pop_oldest() == (oldest, model.pop(oldest))
         assert len(waiting) == len(model)
         assert all(waiting.get(b"\xff%d" % n) == model.get(b"\xff%d" % n) for n in range(10))
 
 
 def test_the_file_is_gone_as_soon_as_it_is_open_and_faults_are_told(tmp_path: Path) -> None:
-    spill = SpillFile(tmp_path)
+    spill = SpillFile(10, tmp_path)
     spill.append([(b"k", Kept(1, b"stub"))])
     assert spill.get(b"k") == Kept(1, b"stub")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputProblem, match=r"missing: No such file or directory; .*LABELS__SPILL_DIRECTORY"):
-        SpillFile(tmp_path / "missing").append([(b"k", Kept(1, b"stub"))])
+        SpillFile(10, tmp_path / "missing").append([(b"k", Kept(1, b"stub"))])
