@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -135,39 +135,21 @@ class Sink(Protocol):
         ...
 
 
-class Kept(NamedTuple):
-    """A prediction that waits for its label, or has it.
-
-    Attributes
-    ----------
-    time
-        Event time of the prediction, milliseconds since the epoch.
-    stub
-        What a label is compared with.
-    answer
-        The label that came; empty while there is none.
-    """
-
-    time: int
-    stub: bytes
-    answer: bytes = b""
-
-
 class Spill(Protocol):
-    """Predictions, oldest first, outside of memory. It need not outlive the process: the log has all of it."""
+    """Values by key, oldest first, outside of memory. It need not outlive the process: the log has all of it."""
 
-    def append(self, items: Sequence[tuple[bytes, Kept]]) -> None:
-        """Add some that are younger than all that are there, oldest first; none of the keys is there yet."""
+    def append(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add keys and values that are younger than all that are there, oldest first; none of the keys is there yet."""
         ...
 
-    def get(self, key: bytes) -> Kept | None:
-        """Return one; None where it is not there."""
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key; None where it is not there."""
         ...
 
-    def replace(self, key: bytes, kept: Kept) -> None:
-        """Put another in the place of one that is there."""
+    def replace(self, key: bytes, value: bytes) -> None:
+        """Put another value in the place of one that is there."""
         ...
 
-    def pop_oldest(self) -> tuple[bytes, Kept]:
+    def pop_oldest(self) -> tuple[bytes, bytes]:
         """Remove the oldest and return it; there is one."""
         ...

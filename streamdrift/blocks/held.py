@@ -18,7 +18,7 @@ At = tuple[Partition, int]
 """A place in a log, and its time there (milliseconds): when it was written, whatever event time its content has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """A label, and where it stands.
 
@@ -40,7 +40,7 @@ class Held:
     since: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """A prediction with its truth, as a row to come; ``order`` and ``muted`` are those of the row that let it in."""
 
@@ -95,6 +95,7 @@ class Taken:
         self.model, self.block = model, block
         self.times: list[int] = block.time.tolist()
         self.muted: list[bool] = block.muted.tolist()
+        self.places = [(block.sources[c], o) for c, o in zip(block.source.tolist(), block.offset.tolist(), strict=True)]
         self._dimensions = [(name, texts.codes.tolist(), texts.values) for name, texts in block.dimensions.items()]
 
     def segments(self, row: int) -> dict[str, str]:

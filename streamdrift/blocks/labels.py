@@ -27,8 +27,8 @@ import orjson
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.held import At, Held, ModelLabels, Outcome, Taken, outcomes_block
 from streamdrift.blocks.measures import Prediction, class_name, measures
-from streamdrift.blocks.waiting import Waiting
-from streamdrift.ports import Kept, Spill
+from streamdrift.blocks.waiting import Kept, Waiting
+from streamdrift.ports import Spill
 from streamdrift.settings import LabelSettings
 
 REVISIONS_MAX = 3
@@ -109,7 +109,7 @@ class LabelJoin:
         ended = dict(self._holding)
         for model in ended.values():
             while model.held:
-                self._let_in(model, 0, muted=False)
+                self._let_in(model, self._kept.get(model.held[0].key), 0, muted=False)
         self._holding.clear()
         return [outcomes_block(name, model) for name, model in ended.items() if model.outcomes]
 
@@ -137,7 +137,7 @@ class LabelJoin:
         if fact is not None:
             name, *prediction = fact
             key = _key(taken.block.model, name)
-            stub = _dumps([taken.block.versions.at(row), taken.segments(row), *prediction])
+            stub = orjson.dumps([taken.block.versions.at(row), taken.segments(row), *prediction])
             self._keep(key, Kept(time, stub), muted=muted)
         if model.held and (model.held[0].key == key or self._is_due(model)):
             self._release(taken.block.model, model, order, muted=muted)
@@ -152,7 +152,7 @@ class LabelJoin:
         self._kept.add(key, kept)
         if len(self._kept) > self._kept_max:
             left, gone = self._kept.pop_oldest()
-            model = self._models.get(left.split(b"\0", 1)[0].decode("utf-8", "surrogatepass"))
+            model = self._models.get(_model_of(left))
             if gone.answer or muted or model is None or not model.labelled:  # nobody asks for it
                 return
             if model.watermark - gone.time <= self._ttl_ms:
@@ -162,25 +162,25 @@ class LabelJoin:
     def _truth(self, taken: Taken, row: int, order: int) -> None:
         block, model, muted = taken.block, taken.model, taken.muted[row]
         name, truth, numeric, prediction, segments = block.facts[row]
-        source = block.sources[int(block.source[row])], int(block.offset[row])
         key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
-        model.held.append(Held(key, taken.times[row], source, truth, numeric, inline, segments, model.now))
+        model.held.append(Held(key, taken.times[row], taken.places[row], truth, numeric, inline, segments, model.now))
         self._held += 1
         model.labelled = True
         self._holding[block.model] = model
         self._release(block.model, model, order, muted=muted)
         while self._held > self._held_max and model.held:
             self.limits_hit["hold_events_max"] += not muted
-            self._let_in(model, order, muted=muted)
+            self._let_in(model, self._kept.get(model.held[0].key), order, muted=muted)
             self._release(block.model, model, order, muted=muted)
 
     def _release(self, name: str, model: ModelLabels, order: int, *, muted: bool) -> None:
         """Let in labels up to the first that has to wait."""
         while model.held:
             head = model.held[0]
-            if not (self._is_due(model) or head.prediction is not None or self._kept.get(head.key) is not None):
+            kept = self._kept.get(head.key)
+            if kept is None and head.prediction is None and not self._is_due(model):
                 return
-            self._let_in(model, order, muted=muted)
+            self._let_in(model, kept, order, muted=muted)
         self._holding.pop(name, None)
 
     def _is_due(self, model: ModelLabels) -> bool:
@@ -205,17 +205,16 @@ class LabelJoin:
                 touched[name] = model
         return touched
 
-    def _let_in(self, model: ModelLabels, order: int, *, muted: bool) -> None:
+    def _let_in(self, model: ModelLabels, kept: Kept | None, order: int, *, muted: bool) -> None:
         held = model.held.popleft()
         self._held -= 1
-        found, outcome = self._join(held, order, muted=muted)
+        found, outcome = self._join(held, kept, order, muted=muted)
         if outcome is not None:
             model.outcomes.append(outcome)
         self.counts[found] += not muted
 
-    def _join(self, held: Held, order: int, *, muted: bool) -> tuple[str, Outcome | None]:
+    def _join(self, held: Held, kept: Kept | None, order: int, *, muted: bool) -> tuple[str, Outcome | None]:
         """Return what becomes of a label, by name, and the row that it makes."""
-        kept = self._kept.get(held.key)
         if kept is None and held.prediction is None:
             return "orphan", None
         if kept is not None and held.prediction is None and held.time - kept.time > self._ttl_ms:
@@ -234,11 +233,11 @@ class LabelJoin:
         return "revised" if revisions else "joined", Outcome(order, muted, held, version, segments, found)
 
     def _answer(self, held: Held, kept: Kept | None, revisions: int, *, muted: bool) -> None:
-        answer = _dumps([held.time, _told(held), revisions])
+        answer = orjson.dumps([held.time, _told(held), revisions])
         if kept is None:  # it brought its prediction along, and is remembered so that it counts once
             self._keep(held.key, Kept(held.time, b"", answer), muted=muted)
         else:
-            self._kept.replace(held.key, kept._replace(answer=answer))
+            self._kept.replace(held.key, Kept(kept.time, kept.stub, answer))
 
 
 def _compared(held: Held, kept: Kept | None) -> tuple[str | None, dict[str, str], Prediction]:
@@ -247,11 +246,6 @@ def _compared(held: Held, kept: Kept | None) -> tuple[str | None, dict[str, str]
         return None, held.segments, held.prediction or (None, None, {})
     version, segments, *prediction = orjson.loads(kept.stub)
     return version, segments, _prediction(prediction)
-
-
-def _dumps(value: Any) -> bytes:
-    """As JSON, in a copy: what orjson gives keeps the whole of its buffer, 4 KB."""
-    return bytes(memoryview(orjson.dumps(value)))
 
 
 def _told(held: Held) -> str:
@@ -264,4 +258,9 @@ def _prediction(fact: Sequence[Any]) -> Prediction:
 
 
 def _key(model: str, name: str) -> bytes:
-    return f"{model}\0{name}".encode("utf-8", "surrogatepass")
+    return f"{len(model)}:{model}{name}".encode("utf-8", "surrogatepass")
+
+
+def _model_of(key: bytes) -> str:
+    length, _, rest = key.decode("utf-8", "surrogatepass").partition(":")
+    return rest[: int(length)]

@@ -124,7 +124,7 @@ class LabelSettings(Section):
     join_events_max: Count = 1_000_000
     """Predictions kept for their labels, answered ones included; the oldest leave first, counted."""
     join_memory_max: Count = 100_000
-    """Predictions of these kept in memory, about 0.5 KB each; older ones are in a temporary file."""
+    """Predictions of these kept in memory, about 0.4 KB each; older ones are in a temporary file."""
     spill_directory: FilePath | None = None
     """Where that file is made; without one, in the system's directory for temporary files."""
     hold_s: Positive = 60.0

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from streamdrift.errors import InputProblem
-from streamdrift.ports import Kept
 
 CACHE_KIB = 16_384
 """Pages that SQLite keeps in memory."""
@@ -46,43 +45,40 @@ class SpillFile:
         self._kept_max, self._directory = kept_max, directory
         self._opened: sqlite3.Connection | None = None
         self._keys = _Keys(kept_max)
-        self._leaving: dict[bytes, Kept] = {}
+        self._leaving: dict[bytes, bytes] = {}
 
-    def append(self, items: Sequence[tuple[bytes, Kept]]) -> None:
+    def append(self, items: Sequence[tuple[bytes, bytes]]) -> None:
         """Add some that are younger than all that are there."""
-        rows = [(key, *kept) for key, kept in items]
         for key, _ in items:
             self._keys.add(key)
         with self._told() as file:
-            file.executemany("INSERT INTO kept (key, time, stub, answer) VALUES (?, ?, ?, ?)", rows)
+            file.executemany("INSERT INTO kept (key, value) VALUES (?, ?)", items)
 
-    def get(self, key: bytes) -> Kept | None:
+    def get(self, key: bytes) -> bytes | None:
         """Return one; None where it is not there."""
         if key not in self._keys:
             return None
         if key in self._leaving:
             return self._leaving[key]
         with self._told() as file:
-            row = file.execute("SELECT time, stub, answer FROM kept WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Kept(*row)
+            row = file.execute("SELECT value FROM kept WHERE key = ?", (key,)).fetchone()
+        return None if row is None else bytes(row[0])
 
-    def replace(self, key: bytes, kept: Kept) -> None:
+    def replace(self, key: bytes, value: bytes) -> None:
         """Put another in the place of one that is there."""
         if key in self._leaving:
-            self._leaving[key] = kept
+            self._leaving[key] = value
             return
         with self._told() as file:
-            file.execute("UPDATE kept SET time = ?, stub = ?, answer = ? WHERE key = ?", (*kept, key))
+            file.execute("UPDATE kept SET value = ? WHERE key = ?", (value, key))
 
-    def pop_oldest(self) -> tuple[bytes, Kept]:
+    def pop_oldest(self) -> tuple[bytes, bytes]:
         """Remove the oldest and return it."""
         if not self._leaving:
             with self._told() as file:
-                rows = file.execute(
-                    "SELECT place, key, time, stub, answer FROM kept ORDER BY place LIMIT ?", (LEAVING,)
-                ).fetchall()
+                rows = file.execute("SELECT place, key, value FROM kept ORDER BY place LIMIT ?", (LEAVING,)).fetchall()
                 file.execute("DELETE FROM kept WHERE place <= ?", (rows[-1][0],))
-            self._leaving = {key: Kept(*kept) for _, key, *kept in rows}
+            self._leaving = {key: value for _, key, value in rows}
         key = next(iter(self._leaving))
         return key, self._leaving.pop(key)
 
@@ -107,7 +103,7 @@ class SpillFile:
             weakref.finalize(self, _close, file)
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{CACHE_KIB}"):
                 file.execute(f"PRAGMA {pragma}")
-            file.execute("CREATE TABLE kept (place INTEGER PRIMARY KEY, key BLOB UNIQUE, time INTEGER, stub, answer)")
+            file.execute("CREATE TABLE kept (place INTEGER PRIMARY KEY, key BLOB UNIQUE, value BLOB)")
             file.execute("BEGIN EXCLUSIVE")
         finally:
             Path(name).unlink()
