@@ -116,35 +116,52 @@ def detect() -> int:
     settings, clock, metrics = service.settings, service.clock, service.metrics
     digest = service.config_hash
 
-    def source(topic: str, group: str, restore: int) -> kafka.KafkaSource:
-        return kafka.KafkaSource(
+    def build(make: Callable[[bool], Any], topic: str, restore: int, idle: Callable[[], bool] = lambda: True) -> Worker:
+        labels = _topic_of_labels(service) if topic == settings.topics.events else ()
+        stage = make(bool(labels))
+        source = kafka.KafkaSource(
             settings.kafka,
             topic,
-            f"{settings.kafka.group}-{group}",
+            f"{settings.kafka.group}-{stage.name}",
             clock=clock,
+            also=labels,
             restore_events_max=restore,
             on_error=service.overcome,
         )
+        return Worker(stage, source, kafka.KafkaSink(settings.kafka, clock), settings, clock, metrics, idle)
 
-    def build(stage: Any, topic: str, restore: int, idle: Callable[[], bool] = lambda: True) -> Worker:
-        sink = kafka.KafkaSink(settings.kafka, clock)
-        return Worker(stage, source(topic, stage.name, restore), sink, settings, clock, metrics, idle)
-
-    restore = settings.kafka.restore_events_max
+    topics, restore = settings.topics, settings.kafka.restore_events_max
     if settings.exchange == "direct":
-        service.add("detect", lambda: build(Direct(settings, digest, metrics), settings.topics.events, restore))
+        service.add(
+            "detect",
+            lambda: build(lambda labels: Direct(settings, digest, metrics, labels=labels), topics.events, restore),
+        )
     else:
-        service.add("assemble", lambda: build(Assemble(settings, metrics), settings.topics.events, 0))
+        service.add(
+            "assemble", lambda: build(lambda labels: Assemble(settings, metrics, labels=labels), topics.events, 0)
+        )
         service.add(
             "detect",
             lambda: build(
-                Detect(settings, digest, metrics),
-                settings.topics.blocks,
+                lambda _: Detect(settings, digest, metrics),
+                topics.blocks,
                 restore,
                 lambda: service.caught_up("assemble"),
             ),
         )
     return service.run()
+
+
+def _topic_of_labels(service: Service) -> tuple[str, ...]:
+    """The topic of labels, where it is to be read and can be: a cluster without labels is none the worse for it."""
+    settings = service.settings
+    if not settings.labels.enabled:
+        return ()
+    why = kafka.unreadable(settings.kafka, service.clock, settings.topics.labels)
+    if why is None:
+        return (settings.topics.labels,)
+    service.log.warning("no labels are read, so performance is not watched", reason=why)
+    return ()
 
 
 def escalate() -> int:

@@ -2,7 +2,7 @@
 
 ::
 
-    bytes ─▶ decode ─▶ assemble ─▶ detect ─▶ alert ─▶ publish
+    bytes ─▶ decode ─▶ assemble ─▶ join labels ─▶ detect ─▶ alert ─▶ publish
                │ rejected  │ blocks per (model, segment)
                ▼           ▼
          dead letters    exchange: in memory | the blocks topic
@@ -24,11 +24,13 @@ from streamdrift.alerts import Alert, rfc3339
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
 from streamdrift.blocks.block import Block
+from streamdrift.blocks.labels import LabelJoin
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
+from streamdrift.transports.spill import SpillFile
 
 LETTER_BYTES_MAX = 900_000
 """Key and value of a dead letter: with its headers it is below 1,048,588 bytes, Kafka's default ``max.message.bytes``."""
@@ -67,17 +69,17 @@ class Stage(Protocol):
 
 
 class Assemble:
-    """Events to blocks on the exchange topic."""
+    """Events, and labels where they are read, to blocks on the exchange topic."""
 
     name = "assemble"
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._assembler, self._count = settings, Assembler(settings), Counters(metrics)
+    def __init__(self, settings: Settings, metrics: Metrics, *, labels: bool = False) -> None:
+        self._settings, self._count = settings, Counters(metrics)
+        self._assembler = Assembler(settings, labels=labels)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the records' blocks, one message per model and segment, and their dead letters."""
-        for record in records:
-            self._assembler.add(record)
+        gather(records, self._assembler, self._settings)
         batch = self._assembler.take()
         self._count.batch(self.name, batch)
         messages = dead_letters(batch.rejected, self._settings)
@@ -101,12 +103,17 @@ class Assemble:
 
 
 class Detect:
-    """Blocks from the exchange topic to alerts."""
+    """Blocks from the exchange topic to alerts.
+
+    A model's labels are on the partition of its blocks of all traffic, and joined there; so all series of its performance
+    are here, those of its segments too.
+    """
 
     name = "detect"
 
     def __init__(self, settings: Settings, config_hash: str, metrics: Metrics) -> None:
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        self.join = label_join(settings)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
@@ -118,17 +125,20 @@ class Detect:
                 rejected.append(DeadLetter(record, e.reason, e.detail, self.name))
                 continue
             self._count.rows(self.name, len(block), int(block.muted.sum()))
-            output.alerts += self.bank.update([block], split=False)
+            if block.stream == "events":
+                output.alerts += self.bank.update([block], split=False)
+            output.alerts += self.bank.update(self.join.update([block], (record.partition, record.timestamp_ms)))
         self._count.dead(rejected)
         self._count.bank(self.bank)
+        self._count.join(self.join)
         output.alerts.sort(key=lambda alert: (alert.detected_at, alert.series_id))  # blocks come segment by segment
         output.messages = dead_letters(rejected, self._settings) + alert_messages(output.alerts, self._settings)
         self._count.alerts(output.alerts)
         return output
 
     def idle(self, now_ms: int) -> Output:
-        """Return the alerts of models that fell silent."""
-        return _silent(self.bank, now_ms, self._count, self._settings)
+        """Return the alerts of models that fell silent, and of labels that were held."""
+        return _idle(self, now_ms, self._count, self._settings)
 
 
 class Direct:
@@ -137,35 +147,61 @@ class Direct:
     name = "detect"
 
     def __init__(
-        self, settings: Settings, config_hash: str, metrics: Metrics, assembler: Assembler | None = None
+        self,
+        settings: Settings,
+        config_hash: str,
+        metrics: Metrics,
+        assembler: Assembler | None = None,
+        *,
+        labels: bool = False,
     ) -> None:
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
-        self.assembler = assembler or Assembler(settings)
+        self.assembler = assembler or Assembler(settings, labels=labels)
+        self.join = label_join(settings)
 
     def process(self, records: Sequence[Record]) -> Output:
-        """Return the alerts and dead letters of these events."""
-        for record in records:
-            self.assembler.add(record)
+        """Return the alerts and dead letters of these events and labels."""
+        gather(records, self.assembler, self._settings)
         return self.take()
 
-    def take(self) -> Output:
-        """Return what comes of all that was added to the assembler."""
+    def take(self, *, last: bool = False) -> Output:
+        """Return what comes of all that was added to the assembler; with ``last``, also of labels that are held."""
         batch = self.assembler.take()
         self._count.batch(self.name, batch)
-        alerts = self.bank.update(batch.blocks)
+        outcomes = self.join.update(batch.blocks)
+        alerts = self.bank.update([*(block for block in batch.blocks if block.stream == "events"), *outcomes])
+        if last:
+            alerts += self.bank.update(self.join.finish())
         self._count.bank(self.bank)
+        self._count.join(self.join)
         self._count.alerts(alerts)
         return Output(dead_letters(batch.rejected, self._settings) + alert_messages(alerts, self._settings), alerts)
 
     def idle(self, now_ms: int) -> Output:
-        """Return the alerts of models that fell silent."""
-        return _silent(self.bank, now_ms, self._count, self._settings)
+        """Return the alerts of models that fell silent, and of labels that were held."""
+        return _idle(self, now_ms, self._count, self._settings)
 
 
-def _silent(bank: Bank, now_ms: int, count: Counters, settings: Settings) -> Output:
-    alerts = bank.idle(now_ms)
+def _idle(stage: Detect | Direct, now_ms: int, count: Counters, settings: Settings) -> Output:
+    alerts = stage.bank.idle(now_ms) + stage.bank.update(stage.join.idle(now_ms))
+    count.join(stage.join)
     count.alerts(alerts)
     return Output(alert_messages(alerts, settings), alerts)
+
+
+def label_join(settings: Settings) -> LabelJoin:
+    """Return an empty join; its file is made once it is needed."""
+    labels = settings.labels
+    return LabelJoin(labels, settings.series_max, SpillFile(labels.join_events_max, labels.spill_directory))
+
+
+def gather(records: Sequence[Record], assembler: Assembler, settings: Settings) -> None:
+    """Give the assembler events, and labels by the topic that they are from."""
+    for record in records:
+        if record.partition.name != settings.topics.labels:
+            assembler.add(record)
+        elif (label := assembler.read_label(record)) is not None:
+            assembler.add_label(record, label)
 
 
 def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
@@ -204,6 +240,8 @@ class Counters:
         self._metrics = metrics
         self._invalid: Counter[str] = Counter()
         self._limits: Counter[str] = Counter()
+        self._labels: Counter[str] = Counter()
+        self._join_limits: Counter[str] = Counter()
         self._duplicates = 0
         self._uncategorical = 0
 
@@ -246,6 +284,15 @@ class Counters:
             )
         self._uncategorical = len(bank.uncategorical)
         self._invalid, self._limits, self._duplicates = bank.invalid.copy(), bank.limits_hit.copy(), bank.duplicates
+
+    def join(self, join: LabelJoin) -> None:
+        """Count what became of labels since the last time."""
+        self._metrics.predictions_kept.set(join.kept)
+        for outcome, n in (join.counts - self._labels).items():
+            self._metrics.labels.labels(outcome).inc(n)
+        for limit, n in (join.limits_hit - self._join_limits).items():
+            self._metrics.limit_hits.labels(limit).inc(n)
+        self._labels, self._join_limits = join.counts.copy(), join.limits_hit.copy()
 
 
 class Worker:

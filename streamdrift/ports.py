@@ -133,3 +133,23 @@ class Sink(Protocol):
     def close(self) -> None:
         """Let go of everything; what was not flushed may be lost. A second call does nothing."""
         ...
+
+
+class Spill(Protocol):
+    """Values by key, oldest first, outside of memory. It need not outlive the process: the log has all of it."""
+
+    def append(self, items: Sequence[tuple[bytes, bytes]]) -> None:
+        """Add keys and values that are younger than all that are there, oldest first; none of the keys is there yet."""
+        ...
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of a key; None where it is not there."""
+        ...
+
+    def replace(self, key: bytes, value: bytes) -> None:
+        """Put another value in the place of one that is there."""
+        ...
+
+    def pop_oldest(self) -> tuple[bytes, bytes]:
+        """Remove the oldest and return it; there is one."""
+        ...

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamdrift.settings.fields import LEAVES, SECTIONS, Leaf, Place, dotted, environment_name
-from streamdrift.settings.identity import DECISIVE
+from streamdrift.settings.identity import DECISIVE, INDIFFERENT_FIELDS
 from streamdrift.settings.problems import shown
 
 PAGE = Path("docs/settings.md")
@@ -168,10 +168,11 @@ def _default(leaf: Leaf) -> str:
 
 def _hash_note() -> str:
     names = ", ".join(f"`{name}`" for name in sorted(DECISIVE | {"overrides"}))
+    but = sorted(f"`{section}.{field}`" for section, fields in INDIFFERENT_FIELDS.items() for field in fields)
     return (
         "\n## The configuration hash\n\n"
         "Every alert carries `config_hash`, and `streamdrift_build_info` and `config show` have it too: 12 digits over all "
-        f"settings that change what is detected ({names}). The others can be changed without changing one alert id.\n"
+        f"settings that change what is detected ({names}; but not {', '.join(but)}). The others can be changed without changing one alert id.\n"
     )
 
 

@@ -93,10 +93,10 @@ def metric(log: Path, name: str, **labels: str) -> float:
     return sum(float(s.rsplit(" ", 1)[1]) for s in samples if all(w in s for w in wanted))
 
 
-def values(bootstrap: str, topic: str) -> list[bytes]:
-    """Every value of a topic of one partition."""
+def values(bootstrap: str, topic: str, index: int = 0) -> list[bytes]:
+    """Every value of one partition of a topic."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
-    partition = TopicPartition(topic, 0)
+    partition = TopicPartition(topic, index)
     consumer.assign([partition])
     consumer.seek_to_beginning(partition)
     end = consumer.end_offsets([partition])[partition]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from streamdrift.settings import AdwinSettings, Override, Settings, config_hash, for_series
 from streamdrift.settings.detection import DetectorSettings, PolicySettings
 from streamdrift.settings.fields import LEAVES
-from streamdrift.settings.identity import DECISIVE, INDIFFERENT
+from streamdrift.settings.identity import DECISIVE, INDIFFERENT, INDIFFERENT_FIELDS
 
 
 def with_rules(base: dict[str, Any] | None = None, /, **rules: dict[str, Any]) -> Settings:
@@ -107,7 +107,11 @@ OTHER = {bool: False, int: 777, float: 0.77, str: "x", tuple: ("x",)}
 CHOICES = {"policy.confirm": "off", "policy.require": "none"}
 
 
-@pytest.mark.parametrize("place", [p for p in LEAVES if p[0] in DECISIVE], ids=".".join)
+def indifferent(place: tuple[str, ...]) -> bool:
+    return place[1:] in [(name,) for name in INDIFFERENT_FIELDS.get(place[0], ())]
+
+
+@pytest.mark.parametrize("place", [p for p in LEAVES if p[0] in DECISIVE and not indifferent(p)], ids=".".join)
 def test_each_decisive_setting_changes_the_hash(place: tuple[str, ...]) -> None:
     value: Any = CHOICES.get(".".join(place), OTHER[LEAVES[place].type])
     value = {"policy.threshold": 77.0, "anomalies.silence_factor": 7.7}.get(".".join(place), value)
@@ -126,7 +130,9 @@ def test_how_things_travel_does_not_change_the_hash() -> None:
         "telemetry": {"port": 0},
     }
     assert set(other) == INDIFFERENT
-    assert config_hash(Settings.model_validate(other)) == config_hash(Settings())
+    fields = {"labels": {"enabled": False, "join_memory_max": 1, "spill_directory": "x"}}
+    assert {section: set(values) for section, values in fields.items()} == INDIFFERENT_FIELDS
+    assert config_hash(Settings.model_validate(other | fields)) == config_hash(Settings())
 
 
 def test_rules_are_in_the_hash_by_what_they_set() -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from streamdrift.blocks import vectors
-from streamdrift.blocks.block import Block, Coded, Stream
-from streamdrift.blocks.column import Codes, Column, from_values
-from streamdrift.blocks.labels import LabelJoin, Outcome
+from streamdrift.blocks.block import Block, Stream, coded, places
+from streamdrift.blocks.column import Column, from_values
+from streamdrift.blocks.measures import prediction_of
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.errors import Rejected
 from streamdrift.events import inference, label
 from streamdrift.events.inference import Inference, Limits
 from streamdrift.events.label import Label
-from streamdrift.ports import Partition, Record
+from streamdrift.ports import Record
 from streamdrift.settings import Settings
 
 MODELS_MAX = 10_000  # names a model's row counter is kept for; further ones start at 1 in each batch
@@ -57,16 +57,16 @@ class Assembler:
     settings
         Limits, and the dimensions to monitor.
     labels
-        The join that labels go through; without one, labels are not expected.
+        Whether labels are expected: then events carry along what these will be compared with.
     """
 
-    def __init__(self, settings: Settings, labels: LabelJoin | None = None) -> None:
+    def __init__(self, settings: Settings, *, labels: bool = False) -> None:
         self._text_max = settings.text_length_max
         self._limits = Limits.of(settings)
         self._labels = labels
         self._seen: dict[tuple[Stream, str], int] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
-        self._outcomes: dict[str, list[tuple[int, Record, Outcome]]] = {}
+        self._truths: dict[str, list[tuple[int, Record, Label]]] = {}
         self._batch = Batch()
         self._order = 0
 
@@ -82,8 +82,6 @@ class Assembler:
         except Rejected as e:
             self._reject(record, e)
             return None
-        if self._labels is not None:
-            self._labels.predicted(event)
         self._events.setdefault(event.model, []).append((self._order, record, event))
         self._order += 1
         return event.time
@@ -97,13 +95,9 @@ class Assembler:
             return None
 
     def add_label(self, record: Record, decoded: Label) -> None:
-        """Join a label, and put what it says of the model's performance into the batch."""
-        if self._labels is None:
-            raise RuntimeError("this assembler joins no labels")
-        outcome = self._labels.observed(decoded)
-        if outcome is not None:
-            self._outcomes.setdefault(outcome.model, []).append((self._order, record, outcome))
-            self._order += 1
+        """Put a label into the batch, to be joined to its prediction."""
+        self._truths.setdefault(decoded.model, []).append((self._order, record, decoded))
+        self._order += 1
 
     def take(self) -> Batch:
         """Return what was gathered, and begin anew."""
@@ -111,10 +105,11 @@ class Assembler:
         for model, rows in self._events.items():
             batch.blocks.append(self._events_block(model, rows))
             batch.events += len(rows)
-        for model, joined in self._outcomes.items():
-            batch.blocks.append(self._labels_block(model, joined))
+        for model, labels in self._truths.items():
+            facts = tuple(self._truth(decoded) for _, _, decoded in labels)
+            batch.blocks.append(self._block(model, "truths", labels, {}, facts))
         batch.muted = sum(int(block.muted.sum()) for block in batch.blocks)
-        self._batch, self._events, self._outcomes, self._order = Batch(), {}, {}, 0
+        self._batch, self._events, self._truths, self._order = Batch(), {}, {}, 0
         return batch
 
     def _reject(self, record: Record, e: Rejected) -> None:
@@ -128,23 +123,35 @@ class Assembler:
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
         }
-        block = self._block(model, "events", rows, columns)
+        facts = tuple(self._fact(event) for _, _, event in rows) if self._labels else ()
+        block = self._block(model, "events", rows, columns, facts if any(facts) else ())
         block.vectors = _vectors([event for _, _, event in rows])
         return block
 
-    def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
-        errors = [outcome.error for _, _, outcome in rows]
-        return self._block(model, "labels", rows, {"performance.error": from_values(errors, self._text_max)})
+    def _fact(self, event: Inference) -> tuple[Any, ...] | None:
+        if event.prediction_id is None or not event.prediction:
+            return None
+        found = prediction_of(event.prediction, self._text_max)
+        return None if found is None else (event.prediction_id, *found)
+
+    def _truth(self, decoded: Label) -> tuple[Any, ...]:
+        inline = None if decoded.prediction is None else prediction_of(decoded.prediction, self._text_max)
+        truth = decoded.truth[: self._text_max] if isinstance(decoded.truth, str) else decoded.truth
+        return decoded.prediction_id, truth, decoded.numeric, inline, decoded.segments
 
     def _block(
         self,
         model: str,
         stream: Stream,
-        rows: Sequence[tuple[int, Record, Inference | Outcome]],
+        rows: Sequence[tuple[int, Record, Inference | Label]],
         columns: dict[str, Column],
+        facts: tuple[Any, ...],
     ) -> Block:
         told = [row for _, _, row in rows]
-        dimensions = dict.fromkeys(name for row in told for name in row.segments)
+        events = [
+            row for row in told if isinstance(row, Inference)
+        ]  # segments of a label are its own affair until it is joined
+        dimensions = dict.fromkeys(name for row in events for name in row.segments)
         first = self._seen.get((stream, model), 0)
         if first or len(self._seen) < MODELS_MAX:
             self._seen[stream, model] = first + len(rows)
@@ -153,13 +160,14 @@ class Assembler:
             {},
             stream,
             np.array([row.time for row in told], np.int64),
-            *_places([record for _, record, _ in rows]),
+            *places([(record.partition, record.offset) for _, record, _ in rows]),
             np.arange(first + 1, first + len(rows) + 1, dtype=np.int64),
             np.array([order for order, _, _ in rows], np.int64),
             np.array([record.replayed for _, record, _ in rows], np.bool_),
-            _coded([row.version for row in told]),
+            coded([row.version if isinstance(row, Inference) else None for row in told]),
             columns,
-            {name: _coded([row.segments.get(name) for row in told]) for name in dimensions},
+            {name: coded([row.segments.get(name) for row in told]) for name in dimensions},
+            facts=facts,
         )
 
 
@@ -171,15 +179,3 @@ def _vectors(events: list[Inference]) -> dict[str, Vectors]:
             rows.append(row)
             values.append(value)
     return {name: vectors.from_values(name, rows, values) for name, (rows, values) in found.items()}
-
-
-def _places(records: list[Record]) -> tuple[Codes, tuple[Partition, ...], np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    index: dict[Partition, int] = {}
-    codes = np.array([index.setdefault(record.partition, len(index)) for record in records], np.int32)
-    return codes, tuple(index), np.array([record.offset for record in records], np.int64)
-
-
-def _coded(texts: list[str | None]) -> Coded:
-    index: dict[str, int] = {}
-    codes = [-1 if text is None else index.setdefault(text, len(index)) for text in texts]
-    return Coded(np.array(codes, np.int32), tuple(index))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from streamdrift.blocks.column import Bools, Codes, Column, Ints
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.ports import Partition
 
-Stream = Literal["events", "labels"]
+Stream = Literal["events", "labels", "truths"]
 
 
 @dataclass(slots=True)
@@ -32,6 +32,20 @@ class Coded:
         return None if code < 0 else self.values[code]
 
 
+def coded(texts: Sequence[str | None]) -> Coded:
+    """Return the texts of some rows, coded in order of appearance."""
+    index: dict[str, int] = {}
+    codes = [-1 if text is None else index.setdefault(text, len(index)) for text in texts]
+    return Coded(np.array(codes, np.int32), tuple(index))
+
+
+def places(taken: Sequence[tuple[Partition, int]]) -> tuple[Codes, tuple[Partition, ...], Ints]:
+    """Return ``source``, ``sources`` and ``offset`` of rows that came from these places."""
+    index: dict[Partition, int] = {}
+    codes = np.array([index.setdefault(partition, len(index)) for partition, _ in taken], np.int32)
+    return codes, tuple(index), np.array([offset for _, offset in taken], np.int64)
+
+
 @dataclass(slots=True)
 class Block:
     """n rows of one model and segment.
@@ -39,7 +53,8 @@ class Block:
     Attributes
     ----------
     stream
-        ``events``, or ``labels`` for rows that a delayed label made.
+        ``events``; ``truths`` for delayed labels as they came, which are no series yet; ``labels`` for what came of
+        them, joined to their predictions.
     time
         (n,) event time, milliseconds since the epoch.
     source, offset
@@ -56,6 +71,9 @@ class Block:
         The rows' segment values by dimension; filled in the block of all traffic only.
     vectors
         Embeddings by name.
+    facts
+        What the join of labels needs to know of each row, as JSON values (see ``labels``); empty where nothing of
+        these rows is joined. In the block of all traffic only.
     """
 
     model: str
@@ -72,6 +90,7 @@ class Block:
     columns: dict[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
     vectors: dict[str, Vectors] = field(default_factory=dict)
+    facts: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
@@ -93,7 +112,11 @@ class Block:
             {name: column.take(rows) for name, column in self.columns.items()},
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
             {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
+            () if segment or not self.facts else self._facts_of(rows),
         )
+
+    def _facts_of(self, rows: Ints | slice) -> tuple[Any, ...]:
+        return self.facts[rows] if isinstance(rows, slice) else tuple(self.facts[row] for row in rows.tolist())
 
     def segments(
         self, wanted: Sequence[str] | None = None, among: Mapping[str, Container[str]] | None = None

@@ -62,6 +62,7 @@ def _encode(block: Block) -> bytes:
         "dimensions": {name: _head(coded, arrays) for name, coded in block.dimensions.items()},
         "columns": {},
         "vectors": {},
+        **({"facts": block.facts} if block.facts else {}),
     }
     for name, column in block.columns.items():
         arrays.append(column.numbers)
@@ -125,6 +126,7 @@ def decode(message: bytes | None, *, muted: bool) -> Block:
         {name: reader.column(*meta) for name, meta in head["columns"].items()},
         dimensions,
         {name: reader.vectors(m) for name, m in head.get("vectors", {}).items()},
+        tuple(head.get("facts", ())),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import Bools, Column, Floats, Ints, absent
+from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
@@ -242,25 +243,15 @@ class Group:
         self.series: dict[str, Series | None] = {}
         self.silent_on_faults: set[str] = set()
         self._embeddings: dict[str, Embedding | None] = {}
-        self._next: dict[Partition, int] = {}
         self._age = Age()
+        self._fresh = Fresh()
         self._rows = 0
         self._first_model_row = 0
         self._last_model_row = 0
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""
-        keep = np.ones(len(block), np.bool_)
-        for code, source in enumerate(block.sources):
-            here = block.source == code
-            if not here.any():
-                continue
-            offsets = block.offset[here]
-            after = self._next.get(source, 0)
-            if offsets[0] < after:
-                keep[here] = offsets >= after
-            self._next[source] = max(after, int(offsets.max()) + 1)
-        return block if keep.all() else block.take(np.flatnonzero(keep))
+        return self._fresh.rows(block)
 
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
@@ -321,26 +312,37 @@ class Age:
     """Events that a model has had since a group's first, by what the assemblers counted.
 
     Each assembler counts for itself, and one that starts anew begins at 1, so what counts is how far the count of a source
-    partition rose; of several partitions, the one that tells most.
+    partition rose; of several partitions, the one that tells most. A partition that is new here goes on from the count before
+    it: one assembler counts the rows of all its partitions together.
     """
 
     def __init__(self) -> None:
         self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
+        self._last = (0, 0)
         self._age = 0
 
     def of(self, block: Block) -> Ints:
         """(n,) the age at each row."""
         ages = np.zeros(len(block), np.int64)
-        for code in np.unique(block.source).tolist():
+        codes, first = np.unique(block.source, return_index=True)
+        for code, row in sorted(zip(codes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
             here = block.source == code
             counts = block.model_row[here]
-            last, age = self._of.get(block.sources[code], (int(counts[0]) - 1, 0))
-            rises = np.diff(counts, prepend=last)
-            ages[here] = age + np.cumsum(np.where(rises > 0, rises, counts))
+            known = self._of.get(block.sources[code])
+            if known is None:
+                known = self._before(int(counts[0]), block.model_row[:row], ages[:row])
+            rises = np.diff(counts, prepend=known[0])
+            ages[here] = known[1] + np.cumsum(np.where(rises > 0, rises, counts))
             self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
+        self._last = int(block.model_row[-1]), int(ages[-1])
         ages = np.maximum.accumulate(np.maximum(ages, self._age))
         self._age = int(ages[-1])
         return ages
+
+    def _before(self, count: int, counts: Ints, ages: Ints) -> tuple[int, int]:
+        """Count and age at the row before a partition's first."""
+        last = (int(counts[-1]), int(ages[-1])) if len(counts) else self._last
+        return last if 0 < last[0] < count else (count - 1, 0)
 
 
 def role(feature: str) -> str:

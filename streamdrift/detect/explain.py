@@ -10,6 +10,7 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.blocks.measures import CALIBRATION
 from streamdrift.detect.baseline import Reference, distance, moments, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
@@ -193,7 +194,9 @@ def alert(
 ) -> Alert:
     """The change as an alert of the event in this row of the block."""
     source = block.sources[int(block.source[row])]
-    kind, reason, graded = change.kind, _reason(identity.role, change), severity(identity.role, change)
+    # scores that came to be too low are as bad as those that came to be too high: of calibration no side is the good one
+    role = "prediction" if identity.feature == CALIBRATION else identity.role
+    kind, reason, graded = change.kind, _reason(role, change), severity(role, change)
     detectors = change.detectors
     if opened is not None:
         kind, reason, detectors = opened.kind, opened.reason, opened.detectors

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
-from streamdrift.blocks.labels import LabelJoin
 from streamdrift.embedded.incidents import heat_map
 from streamdrift.events.label import Label
 from streamdrift.pipeline import Direct, Output
@@ -71,8 +70,7 @@ class EmbeddedRun:
     rejected: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.join = LabelJoin(self.settings.labels) if self.labels is not None else None
-        self.assembler = Assembler(self.settings, self.join)
+        self.assembler = Assembler(self.settings, labels=self.labels is not None)
         self.direct = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
         size = self.settings.block_events_max
         self._feed = LabelFeed(self.labels, self.assembler, size) if self.labels is not None else None
@@ -97,11 +95,11 @@ class EmbeddedRun:
         """Let in the labels that are left, and hand on what there is."""
         if self._feed is not None:
             self._feed.until(None)
-        self.flush()
+        self.flush(last=True)
 
-    def flush(self) -> None:
-        """Detect on what was gathered."""
-        output = self.direct.take()
+    def flush(self, *, last: bool = False) -> None:
+        """Detect on what was gathered, and with ``last`` on labels that wait for events."""
+        output = self.direct.take(last=last)
         self._count(output)
         for message in output.messages:
             self.sink.send(message.topic, message.value, message.key, message.headers)

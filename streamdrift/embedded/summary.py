@@ -34,7 +34,7 @@ class Summary:
             "series": self.run.direct.bank.series,
             "seconds": round(self.seconds, 3),
             "rejected_by_reason": dict(sorted(self.run.rejected.items())),
-            **({"labels": dict(sorted(self.run.join.counts.items()))} if self.run.join is not None else {}),
+            **({"labels": dict(sorted(self.run.direct.join.counts.items()))} if self.run.labels is not None else {}),
             "incidents_below_severity": self.book.noted,
             "config_hash": self.run.config_hash,
             "engine": ENGINE,

@@ -51,6 +51,8 @@ class Inference:
         The monitored features by name, derived ones dotted, values as in JSON.
     embeddings
         By name; each as ``derived.vector`` has it.
+    prediction
+        What the model said, as it came: a label is compared with it.
     """
 
     prediction_id: str | None
@@ -60,6 +62,7 @@ class Inference:
     segments: dict[str, str]
     signals: dict[str, Any]
     embeddings: dict[str, Any] = field(default_factory=dict)
+    prediction: dict[str, Any] = field(default_factory=dict)
 
 
 def decode(record: Record, limits: Limits) -> Inference:
@@ -98,6 +101,7 @@ def decode(record: Record, limits: Limits) -> Inference:
             name[: limits.text_length_max]: derived.vector(value, limits.embedding_dimension_max)
             for name, value in embeddings.items()
         },
+        event.get("prediction") or {},
     )
 
 

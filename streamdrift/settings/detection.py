@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from streamdrift.settings.values import Count, Name, NonNegative, Positive, Probability, Section, SegmentName
+from streamdrift.settings.values import Count, FilePath, Name, NonNegative, Positive, Probability, Section, SegmentName
 
 
 class ReferenceSettings(Section):
@@ -127,7 +127,17 @@ class Override(Section):
 class LabelSettings(Section):
     """Joining delayed labels to their predictions."""
 
+    enabled: bool = True
+    """Whether `detect` reads the topic of labels, where there is one."""
     join_ttl_s: Positive = 14 * 86_400.0
-    """How long a prediction waits for its label, in event time."""
+    """How long a prediction waits for its label, in event time; a label that comes later is counted as late."""
     join_events_max: Count = 1_000_000
-    """Predictions that wait at most; the oldest leave first, counted."""
+    """Predictions kept for their labels, answered ones included; the oldest leave first, counted."""
+    join_memory_max: Count = 100_000
+    """Predictions of these kept in memory, about 0.4 KB each; older ones are in a temporary file."""
+    spill_directory: FilePath | None = None
+    """Where that file is made; without one, in the system's directory for temporary files."""
+    hold_s: Positive = 60.0
+    """How long a label of an unknown prediction waits at least for partitions that lag, and at most for silent ones."""
+    hold_events_max: Count = 100_000
+    """Labels that wait for the events to come to their time; beyond it the oldest are let in, counted."""

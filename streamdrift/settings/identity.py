@@ -32,6 +32,9 @@ DECISIVE = frozenset(
 INDIFFERENT = frozenset({"exchange", "block_events_max", "kafka", "topics", "escalate", "telemetry"})
 """Never changes an alert. A new setting must be put in one of the two sets (a test insists)."""
 
+INDIFFERENT_FIELDS = {"labels": {"enabled", "join_memory_max", "spill_directory"}}
+"""Fields of decisive sections that never change an alert: where labels come from, and where predictions wait for them."""
+
 
 def config_hash(settings: Settings) -> str:
     """12 hex digits that are the same wherever the same alerts come out of the same events.
@@ -43,7 +46,7 @@ def config_hash(settings: Settings) -> str:
     >>> config_hash(Settings()) == config_hash(Settings(series_max=10))
     False
     """
-    tree = settings.model_dump(mode="json", include=set(DECISIVE))
+    tree = settings.model_dump(mode="json", include=set(DECISIVE), exclude=INDIFFERENT_FIELDS)
     # A rule acts by what it sets: a field left out is not the same as one set to its default.
     tree["overrides"] = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

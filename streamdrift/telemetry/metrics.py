@@ -41,6 +41,8 @@ class Metrics:
         self.rejected = self._counter("rejected", "Messages sent to the dead letters.", "reason")
         self.values_invalid = self._counter("values_invalid", "Feature values that no detector was fed.", "reason")
         self.alerts = self._counter("alerts", "Alerts published.", "kind", "status")
+        self.labels = self._counter("labels", "Delayed labels, by what became of them.", "outcome")
+        self.predictions_kept = self._gauge("predictions_kept", "Predictions kept for their labels.")
         self.series = self._gauge("series", "Series held in memory.")
         self.held_back = self._gauge("series_held_back", "Series whose reference is too short for what they do.")
         self.limit_hits = self._counter("limit_hits", "Times a limit of the settings was reached.", "limit")

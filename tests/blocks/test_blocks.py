@@ -16,6 +16,7 @@ from streamdrift.blocks.labels import LabelJoin
 from streamdrift.errors import Rejected
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import LabelSettings, Settings
+from streamdrift.transports.spill import SpillFile
 
 EVENTS = Partition("inference-events", 3)
 values: st.SearchStrategy[Any] = st.sampled_from(
@@ -154,15 +155,15 @@ def test_a_block_of_a_later_release_is_refused() -> None:
 def joined(
     settings: LabelSettings, events: list[dict[str, Any]], labels: list[dict[str, Any]]
 ) -> tuple[list[float], dict[str, int]]:
-    join = LabelJoin(settings)
-    assembler = Assembler(Settings(), join)
+    join = LabelJoin(settings, 10, SpillFile())
+    assembler = Assembler(Settings(), labels=True)
     for record in records(events):
         assembler.add(record)
     for record in records(labels):
         label = assembler.read_label(record)
         assert label is not None
         assembler.add_label(record, label)
-    blocks = [block for block in assembler.take().blocks if block.stream == "labels"]
+    blocks = [*join.update(assembler.take().blocks), *join.finish()]
     return [v for b in blocks for v in b.columns["performance.error"].numbers.tolist()], dict(join.counts)
 
 
@@ -183,26 +184,26 @@ def test_labels_meet_their_predictions() -> None:
     ]
     errors, counts = joined(LabelSettings(), events, labels)
     assert errors == [1.0, 0.0, 0.25, 0.0]
-    assert counts == {"joined": 4, "unusable": 1, "orphan": 2}
+    assert counts == {"joined": 4, "unusable": 1, "orphan": 1, "duplicate": 1}
 
 
 def test_predictions_wait_for_their_labels_within_bounds() -> None:
     events = [predicted(i, label="a") for i in range(5)]
     labels = [{"model": "m", "prediction_id": f"p{i}", "label": "a", "observed_at": 10_000} for i in range(5)]
-    assert joined(LabelSettings(join_events_max=2), events, labels)[1] == {"evicted": 3, "orphan": 3, "joined": 2}
-    assert joined(LabelSettings(join_ttl_s=5), events, labels)[1] == {"expired": 5}
+    assert joined(LabelSettings(join_events_max=2), events, labels)[1] == {"orphan": 3, "joined": 2}
+    assert joined(LabelSettings(join_ttl_s=5), events, labels)[1] == {"late": 5}
 
 
 def test_rows_of_labels_are_counted_over_batches_as_those_of_events_are() -> None:
-    assembler = Assembler(Settings(), LabelJoin(LabelSettings()))
+    assembler, join = Assembler(Settings(), labels=True), LabelJoin(LabelSettings(), 10, SpillFile())
     counted: list[int] = []
-    for i in range(4):
-        (event,) = records([predicted(i, label="a")])
+    events = records([predicted(i, label="a") for i in range(4)])
+    labels = records([{"model": "m", "prediction_id": f"p{i}", "label": "a"} for i in range(4)])
+    for i, (event, record) in enumerate(zip(events, labels, strict=True)):
         assembler.add(event)
-        (record,) = records([{"model": "m", "prediction_id": f"p{i}", "label": "a"}])
         label = assembler.read_label(record)
         assert label is not None
         assembler.add_label(record, label)
         if i % 2:
-            counted += [n for b in assembler.take().blocks if b.stream == "labels" for n in b.model_row.tolist()]
+            counted += [n for b in join.update(assembler.take().blocks) for n in b.model_row.tolist()]
     assert counted == [1, 2, 3, 4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
-from streamdrift.detect.bank import Bank
+from streamdrift.detect.bank import Age, Bank
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
+from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 from tests.detect.test_bank import START, detect, records
 
@@ -62,6 +65,23 @@ def test_the_exchange_begins_a_segment_at_the_same_event() -> None:
     here, there = ([a.to_cloudevent() for a in firing(events, exchange=e)] for e in (False, True))
     assert here
     assert sorted(here) == sorted(there)
+
+
+@pytest.mark.parametrize("cuts", [[], [1, 2, 3, 5, 9], list(range(1, 60))])
+def test_the_age_of_a_segment_does_not_hang_on_partitions_or_batches(cuts: list[int]) -> None:
+    partitions = [Partition("t", i) for i in range(3)]
+    rng = np.random.default_rng(4)
+    rows = [
+        Record(json.dumps(e).encode(), partitions[int(rng.integers(3))], i, START)
+        for i, e in enumerate(regions(0.2, 0, 1, 60))
+    ]
+    assembler, age, ages = Assembler(TREE), Age(), []
+    for begin, end in itertools.pairwise([0, *cuts, 60]):
+        for record in rows[begin:end]:
+            assembler.add(record)
+        for block in assembler.take().blocks:
+            ages += age.of(block).tolist()
+    assert ages == list(range(1, 61))
 
 
 def _ar(phi: float, n: int, rng: np.random.Generator) -> Floats:

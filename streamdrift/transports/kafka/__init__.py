@@ -5,7 +5,7 @@ from streamdrift.transports.kafka.explain import explain
 from streamdrift.transports.kafka.reach import open_admin
 from streamdrift.transports.kafka.sink import KafkaSink
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import create_topics, require_topic
+from streamdrift.transports.kafka.topics import create_topics, require_topic, unreadable
 
 __all__ = [
     "KafkaSink",
@@ -15,4 +15,5 @@ __all__ = [
     "open_admin",
     "quiet_logs",
     "require_topic",
+    "unreadable",
 ]

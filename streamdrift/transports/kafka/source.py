@@ -1,4 +1,4 @@
-"""Records from one topic, through a consumer group whose offsets are committed by hand.
+"""Records from a topic or several, through a consumer group whose offsets are committed by hand.
 
 What kafka-python 3.0.12 needs to be told (each found by measurement):
 
@@ -44,12 +44,14 @@ CLOSE_MS = 5_000
 
 
 class KafkaSource:
-    """A consumer of one topic.
+    """A consumer of one topic, or of several whose records it gives as they come.
 
     Parameters
     ----------
     topic, group
         What to read, and under which name offsets are committed.
+    also
+        Further topics, which are there.
     restore_events_max
         Records before the committed offset that are read again, marked ``replayed``, to rebuild state; 0 for none.
     on_error
@@ -68,10 +70,12 @@ class KafkaSource:
         group: str,
         *,
         clock: Clock,
+        also: Sequence[str] = (),
         restore_events_max: int = 0,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
-        self._settings, self._topic, self._group, self._clock = settings, topic, group, clock
+        self._settings, self._topics, self._group, self._clock = settings, [topic, *also], group, clock
+        self._named = ("topics " if also else "topic ") + ", ".join(map(repr, self._topics))
         self._restore_events_max = restore_events_max
         self._on_error = on_error if on_error is not None else _ignore
         self._places: dict[Any, Place] = {}
@@ -97,10 +101,11 @@ class KafkaSource:
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
-            consumer.partitions_for_topic(self._topic)  # with metadata at hand the first rebalance is sound
-            consumer.subscribe([self._topic], listener=self._assignments)
+            for topic in self._topics:
+                consumer.partitions_for_topic(topic)  # with metadata at hand the first rebalance is sound
+            consumer.subscribe(self._topics, listener=self._assignments)
         except KafkaError as e:
-            raise translate(e, self._settings, f"reading topic {self._topic!r}") from None
+            raise translate(e, self._settings, f"reading {self._named}") from None
         return consumer
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
@@ -139,7 +144,7 @@ class KafkaSource:
 
     def _overcome(self, error: KafkaError, records: list[Record]) -> None:
         """Raise what the error means, unless it can wait: records that were taken off the consumer must be used."""
-        found = translate(error, self._settings, f"reading topic {self._topic!r} as group {self._group!r}")
+        found = translate(error, self._settings, f"reading {self._named} as group {self._group!r}")
         if isinstance(found, Retriable):
             self._on_error(found)
             if records:
@@ -157,7 +162,7 @@ class KafkaSource:
             self._consumer.unsubscribe()
             self._places.clear()
             self._assignments.take()
-            self._consumer.subscribe([self._topic], listener=self._assignments)
+            self._consumer.subscribe(self._topics, listener=self._assignments)
 
     def commit(self, done: Mapping[Partition, int]) -> None:
         """Commit these next offsets and wait for the answer; partitions that went to others are left to them.

@@ -165,3 +165,20 @@ def require_topic(settings: KafkaSettings, clock: Clock, topic: str) -> int:
             "its name (STREAMDRIFT_TOPICS__…)"
         )
     return found
+
+
+def unreadable(settings: KafkaSettings, clock: Clock, topic: str) -> str | None:
+    """Return why a topic that need not be there can't be read; None where it can.
+
+    Raises
+    ------
+    BrokerProblem
+        The broker can't be reached, or refuses us altogether.
+    """
+    admin = open_admin(settings, clock)
+    try:
+        return None if partitions(admin, topic, settings) else f"there is no topic {topic!r}"
+    except BrokerProblem as e:
+        return str(e)
+    finally:
+        admin.close()
