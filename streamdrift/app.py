@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 
 from streamdrift import __version__, kernels
+from streamdrift.detect.budget import in_words
 from streamdrift.embedded.demo import demo as embedded_demo
 from streamdrift.embedded.interrupt import Interrupt
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
@@ -70,7 +71,12 @@ def settings_of_process() -> Loaded:
 def config_show(*, as_json: bool) -> int:
     """Print every setting with its origin."""
     loaded = settings_of_process()
-    facts = {"config_hash": config_hash(loaded.settings), "engine": kernels.ENGINE, "version": __version__}
+    facts = {
+        "budget": in_words(loaded.settings.policy),
+        "config_hash": config_hash(loaded.settings),
+        "engine": kernels.ENGINE,
+        "version": __version__,
+    }
     _print(show_json(loaded, facts) if as_json else show(loaded, facts))
     return 0
 

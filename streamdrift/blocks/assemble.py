@@ -1,17 +1,18 @@
 """Records to blocks: one decode, straight into columns. What can't be read is set aside with its reason.
 
-The assembler keeps nothing between batches but, per model, how many rows it has seen.
+The assembler keeps nothing between batches but, per model, how many rows it has seen and of which features and dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streamdrift.blocks.block import Block, Coded, Stream
-from streamdrift.blocks.column import Codes, Column, from_values
+from streamdrift.blocks.breadth import Breadth
+from streamdrift.blocks.column import Codes, Column, Ints, from_values
 from streamdrift.blocks.labels import LabelJoin, Outcome
 from streamdrift.errors import Rejected
 from streamdrift.events import inference, label
@@ -60,8 +61,9 @@ class Assembler:
     def __init__(self, settings: Settings, labels: LabelJoin | None = None) -> None:
         self._text_max = settings.text_length_max
         self._limits = Limits.of(settings)
-        self._labels = labels
+        self._labels, self._dimensions = labels, settings.segments
         self._seen: dict[tuple[Stream, str], int] = {}
+        self._breadth: dict[tuple[Stream, str], Breadth] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
         self._outcomes: dict[str, list[tuple[int, Record, Outcome]]] = {}
         self._batch = Batch()
@@ -125,11 +127,27 @@ class Assembler:
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
         }
-        return self._block(model, "events", rows, columns)
+        return self._block(model, "events", rows, columns, self._breadth_of("events", model, rows, signals))
 
     def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
         errors = [outcome.error for _, _, outcome in rows]
-        return self._block(model, "labels", rows, {"performance.error": from_values(errors, self._text_max)})
+        columns = {"performance.error": from_values(errors, self._text_max)}
+        breadth = self._breadth_of("labels", model, rows, [columns.keys()] * len(rows))
+        return self._block(model, "labels", rows, columns, breadth)
+
+    def _breadth_of(
+        self,
+        stream: Stream,
+        model: str,
+        rows: Sequence[tuple[int, Record, Inference | Outcome]],
+        features: Sequence[Collection[str]],
+    ) -> Ints:
+        breadth = self._breadth.get((stream, model), Breadth())
+        if len(self._breadth) < MODELS_MAX:
+            self._breadth[stream, model] = breadth
+        wanted = self._dimensions
+        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
+        return breadth.of(features, dimensions)
 
     def _block(
         self,
@@ -137,6 +155,7 @@ class Assembler:
         stream: Stream,
         rows: Sequence[tuple[int, Record, Inference | Outcome]],
         columns: dict[str, Column],
+        breadth: Ints,
     ) -> Block:
         told = [row for _, _, row in rows]
         dimensions = dict.fromkeys(name for row in told for name in row.segments)
@@ -150,6 +169,7 @@ class Assembler:
             np.array([row.time for row in told], np.int64),
             *_places([record for _, record, _ in rows]),
             np.arange(first + 1, first + len(rows) + 1, dtype=np.int64),
+            breadth,
             np.array([order for order, _, _ in rows], np.int64),
             np.array([record.replayed for _, record, _ in rows], np.bool_),
             _coded([row.version for row in told]),

@@ -6,7 +6,7 @@ What it says depends on its own events in order and on nothing else: not on how 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
 from streamdrift.detect.baseline import Reference
+from streamdrift.detect.budget import Budget, budget, held_to
 from streamdrift.detect.calibration import STRETCH, calibrate, score_table
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.explain import Change, Identity
@@ -63,6 +64,8 @@ class Series:
         self._values: ValueWatch | None = None
         self._kind = NUMBER
         self._open: dict[str, Alert] = {}
+        self._first_time = 0
+        self.budget: Budget | None = None
 
     @property
     def heat(self) -> float | None:
@@ -78,6 +81,7 @@ class Series:
         if self._learning is not None:
             if not self._learning.rows:
                 begin = first_present(column)
+                self._first_time = int(rows.block.time[min(begin, len(column) - 1)])
             learned = self._learning.add(column.take(slice(begin, None))) if begin < len(column) else None
             if learned is None:
                 self._seen += len(column) - begin
@@ -85,8 +89,16 @@ class Series:
             self._seen += learned.consumed
             begin += learned.consumed
             self._learning = None
+            self._settings = self._within_budget(rows, begin - 1, len(learned.missing))
             self._begin(learned)
         return self._watch(rows, column.take(slice(begin, None)) if begin else column, begin)
+
+    def _within_budget(self, rows: Rows, last: int, learned: int) -> WatchSettings:
+        """The settings with the threshold that the false-alarm budget asks for, as of the reference window's last row."""
+        block, settings = rows.block, self._settings
+        span_ms = int(block.time[last]) - self._first_time
+        self.budget = budget(settings.policy, learned, span_ms, float(rows.share[last]), int(block.breadth[last]))
+        return replace(settings, policy=held_to(settings.policy, self.budget))
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
@@ -137,6 +149,8 @@ class Series:
     def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert:
         opened = self._open.pop(change.lane, None) if not change.opens else None
         alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+        if self.budget is not None and change.threshold == self.budget.threshold:
+            alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
         if change.opens and change.lane:
             self._open[change.lane] = alert
         return alert

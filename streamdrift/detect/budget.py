@@ -1,0 +1,123 @@
+"""The false-alarm budget: from "one false page per model and week" to the evidence that a series' scan must show.
+
+How often the confirming scan reaches T nats on a series that does not change, was measured on 4,500 times 10,000 events of
+independent values (``benchmarks/null_rate.py``): above 13 nats the rate falls by a factor e for each 1.1 nats::
+
+    false alerts per series and 10,000 events  =  RATE · exp(-DECAY · (T - FROM))
+
+The budget is shared by all series alike, so that each may spend the same per event. Then all that matters are a model's events
+per week and how many series see each of them: its features, once for all traffic and once for each dimension.
+
+The budget only raises ``policy.threshold``: that is the floor validated on dependent values, where the law above was not
+measured. It counts false *alerts*, of which those below ``escalate.severity_min`` page nobody: an upper bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from streamdrift.detect.baseline import significant
+from streamdrift.settings import PolicySettings
+
+RATE = 0.0027
+"""False alerts per series and ``PER_EVENTS`` at ``FROM`` nats."""
+DECAY = 0.9
+"""Fall of the logarithm of that rate, per nat."""
+FROM = 13.0
+"""Evidence from which the law was measured, nats."""
+PER_EVENTS = 10_000
+WEEK_MS = 7 * 86_400_000
+
+
+def expected_false_per_week(threshold: float, events_per_week: float, lanes: float) -> float:
+    """Return the false alerts to be expected in a week at this threshold.
+
+    Parameters
+    ----------
+    threshold
+        Nats.
+    events_per_week
+        Of the model.
+    lanes
+        Series that see one event.
+
+    Examples
+    --------
+    >>> round(expected_false_per_week(16.0, 604_800, 40), 3)
+    0.439
+    """
+    return RATE * math.exp(-DECAY * (threshold - FROM)) * events_per_week * lanes / PER_EVENTS
+
+
+def threshold(false_pages_per_week: float, events_per_week: float, lanes: float) -> float:
+    """Return the least threshold, nats, at which no more false alerts are to be expected; ``FROM`` where less would do.
+
+    Examples
+    --------
+    >>> round(threshold(1.0, 604_800 * 100, 40), 2)
+    20.2
+    """
+    at_start = expected_false_per_week(FROM, events_per_week, lanes)
+    return FROM + max(0.0, math.log(max(at_start, 1e-300) / false_pages_per_week)) / DECAY
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one series asks of its evidence.
+
+    Attributes
+    ----------
+    threshold
+        Nats; at least ``policy.threshold``.
+    events_per_week
+        Of the model, in the time of the series' reference window; 0 where that is not known.
+    lanes
+        Series of the model that see one event.
+    expected_false_per_week
+        False alerts of the whole model at this threshold; None where the event rate is not known.
+    """
+
+    threshold: float
+    events_per_week: float
+    lanes: int
+    expected_false_per_week: float | None
+
+
+def budget(policy: PolicySettings, rows: int, span_ms: float, share: float, lanes: int) -> Budget:
+    """Return the budget of a series whose reference window is complete.
+
+    Parameters
+    ----------
+    rows, span_ms
+        Rows of the reference window, and the event time from the first to the last of them. A window without any length, as
+        of a backfill with one time stamp for all, tells no rate: there the floor holds.
+    share
+        Share of the model's rows that come to the series.
+    lanes
+        Series of the model that see one event.
+    """
+    if span_ms <= 0 or share <= 0:
+        return Budget(policy.threshold, 0.0, lanes, None)
+    events = rows / share * (WEEK_MS / span_ms)
+    asked = max(policy.threshold, threshold(policy.false_pages_per_model_week, events, lanes))
+    asked = math.ceil(asked * 1000) / 1000  # to be read by people; rounded up, so that the budget holds
+    return Budget(asked, events, lanes, significant(expected_false_per_week(asked, events, lanes)))
+
+
+def held_to(policy: PolicySettings, found: Budget) -> PolicySettings:
+    """Return the policy with the threshold of the budget."""
+    return policy if found.threshold == policy.threshold else policy.model_copy(update={"threshold": found.threshold})
+
+
+def in_words(policy: PolicySettings) -> str:
+    """Say what the budget is, for ``config show``."""
+    pages = policy.false_pages_per_model_week
+    free = pages / expected_false_per_week(policy.threshold, PER_EVENTS, 1) * PER_EVENTS
+    per_second = free / (WEEK_MS / 1000)
+    return (
+        f"at most {pages:g} false {'page' if pages == 1 else 'pages'} per model and week, over all its series. "
+        f"policy.threshold ({policy.threshold:g} nats) keeps that up to {significant(free / 1e6):g} million "
+        f"series-events a week ({per_second:.3g} series at one event per second); above, each series asks for 1.1 nats "
+        "more per factor of e"
+    )
