@@ -76,15 +76,21 @@ class Budget:
         Series of the model that see one event.
     expected_false_per_week
         False alerts of the whole model at this threshold; None where the event rate is not known.
+    own_per_week
+        Events of the series itself.
+    since
+        Event time at which the reference window was complete, milliseconds since the epoch.
     """
 
     threshold: float
     events_per_week: float
     lanes: int
     expected_false_per_week: float | None
+    own_per_week: float
+    since: int
 
 
-def budget(policy: PolicySettings, rows: int, span_ms: float, share: float, lanes: int) -> Budget:
+def budget(policy: PolicySettings, rows: int, span_ms: float, share: float, lanes: int, since: int) -> Budget:
     """Return the budget of a series whose reference window is complete.
 
     Parameters
@@ -96,13 +102,17 @@ def budget(policy: PolicySettings, rows: int, span_ms: float, share: float, lane
         Share of the model's rows that come to the series.
     lanes
         Series of the model that see one event.
+    since
+        Event time of the window's last row.
     """
     if span_ms <= 0 or share <= 0:
-        return Budget(policy.threshold, 0.0, lanes, None)
-    events = rows / share * (WEEK_MS / span_ms)
+        return Budget(policy.threshold, 0.0, lanes, None, 0.0, since)
+    own = rows * (WEEK_MS / span_ms)
+    events = own / share
     asked = max(policy.threshold, threshold(policy.false_pages_per_model_week, events, lanes))
     asked = math.ceil(asked * 1000) / 1000  # to be read by people; rounded up, so that the budget holds
-    return Budget(asked, events, lanes, significant(expected_false_per_week(asked, events, lanes)))
+    expected = significant(expected_false_per_week(asked, events, lanes))
+    return Budget(asked, events, lanes, expected, own, since)
 
 
 def held_to(policy: PolicySettings, found: Budget) -> PolicySettings:

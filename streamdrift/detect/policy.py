@@ -67,6 +67,8 @@ class Lane:
         self._start = 0
         self._opened: int | None = None  # index of the window that must calm down
         self._quiet_until = -1
+        self.reached = 0
+        """Stretches at whose end some window had the evidence, whether or not an alert could open."""
 
     @property
     def is_open(self) -> bool:
@@ -88,6 +90,7 @@ class Lane:
         peaks = evidence.t.max(axis=2)
         if self._opened is None and peaks.max() < self._threshold:
             return []
+        self.reached += int((peaks.max(axis=1) >= self._threshold).sum())
         verdicts = []
         for j, stretch in enumerate(evidence.stretch.tolist()):
             verdict = (

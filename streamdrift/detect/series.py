@@ -68,6 +68,11 @@ class Series:
         self.budget: Budget | None = None
 
     @property
+    def watch(self) -> ValueWatch | None:
+        """What watches the clean values; None while learning, and where there were too few."""
+        return self._values
+
+    @property
     def heat(self) -> float | None:
         """How far the current window is from the reference, 0 to 1; None while learning."""
         if self._learning is not None:
@@ -96,8 +101,9 @@ class Series:
     def _within_budget(self, rows: Rows, last: int, learned: int) -> WatchSettings:
         """The settings with the threshold that the false-alarm budget asks for, as of the reference window's last row."""
         block, settings = rows.block, self._settings
-        span_ms = int(block.time[last]) - self._first_time
-        self.budget = budget(settings.policy, learned, span_ms, float(rows.share[last]), int(block.breadth[last]))
+        since = int(block.time[last])
+        share, lanes = float(rows.share[last]), int(block.breadth[last])
+        self.budget = budget(settings.policy, learned, since - self._first_time, share, lanes, since)
         return replace(settings, policy=held_to(settings.policy, self.budget))
 
     def _begin(self, learned: Learned) -> None:
@@ -162,11 +168,13 @@ class ValueWatch:
     def __init__(self, reference: Reference, values: Floats, settings: WatchSettings) -> None:
         self.reference, self._settings = reference, settings
         self._table = score_table(reference.n)
-        self._scan = Scan(calibrate(self._table[reference.rank(values)]))
+        self.calibration = calibrate(self._table[reference.rank(values)])
+        self._scan = Scan(self.calibration)
         self._lane = Lane(settings.policy)
         self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, self._ks)
         self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
+        self._flagged = Counter({detector.name: 0 for detector in self.detectors})
         self._seen = 0
         self._recent = values[-RECENT:].copy()
         self._unseen = self._unseen_lane(values)
@@ -178,6 +186,16 @@ class ValueWatch:
         half = len(values) // 2
         new = ~np.isin(values[half:], values[:half])
         return ShareLane(new, self._settings.policy, events_min=self._settings.anomalies.new_category_events)
+
+    @property
+    def table(self) -> Ints:
+        """(2n+1, C) scores by rank in the reference of n values."""
+        return self._table
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """Values at which each detector flagged so far; for the scan, stretches at whose end it had the evidence."""
+        return {**self._flagged, "scan": self._lane.reached}
 
     @property
     def distance(self) -> float:
@@ -211,6 +229,7 @@ class ValueWatch:
         for name, indices in flags.items():
             if len(indices):
                 self._last_flag[name] = self._seen + int(indices[-1])
+                self._flagged[name] += len(indices)
         self._seen += len(raw)
         self._recent = recent[-RECENT:].copy()
         return found

@@ -143,7 +143,8 @@ class Traffic:
         if self._rows + used < wanted:
             return 0
         all_gaps = np.concatenate(self._gaps)
-        found = budget(self._settings.policy, wanted, float(all_gaps.sum()) * 1000, 1.0, int(block.breadth[used - 1]))
+        span_ms, lanes = float(all_gaps.sum()) * 1000, int(block.breadth[used - 1])
+        found = budget(self._settings.policy, wanted, span_ms, 1.0, lanes, int(block.time[used - 1]))
         self._settings = replace(self._settings, policy=held_to(self._settings.policy, found))
         self._rate = _Rate(all_gaps, self._settings)
         columns = {name: [text for part in parts for text in part] for name, parts in self._codes.items()}
