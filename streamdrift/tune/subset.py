@@ -1,0 +1,30 @@
+"""A bank that watches some series only, and leaves them as they would be among all."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from streamdrift.alerts import series_id
+from streamdrift.detect.bank import Bank, Group
+from streamdrift.detect.series import Series
+from streamdrift.settings import Settings
+
+
+class SubsetBank(Bank):
+    """As ``Bank``; series that are not wanted take their place under the limits, and are not updated.
+
+    Parameters
+    ----------
+    wanted
+        Ids of series. Those of all traffic are always watched: what a segment's does may lean on them.
+    """
+
+    def __init__(self, settings: Settings, config_hash: str, wanted: Container[str]) -> None:
+        super().__init__(settings, config_hash)
+        self._wanted = wanted
+
+    def make_series(self, group: Group, feature: str, role: str) -> Series | None:
+        """Return a new series, None where it is not wanted, is not monitored, or there is no room."""
+        made = super().make_series(group, feature, role)
+        whole = not group.segment
+        return made if whole or series_id(group.model, group.segment, feature) in self._wanted else None
