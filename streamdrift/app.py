@@ -124,7 +124,8 @@ def tune(options: Tune) -> int:
     _quiet_logs(loaded.settings)
     path = os.environ.get(CONFIG)
     base = {} if path is None else tomllib.loads(read_text(Path.cwd() / path, CONFIG_BYTES_MAX))
-    return embedded_tune(history(options, loaded.settings, clock), loaded.settings, outputs, base, options.command())
+    found = history(options, loaded.settings, clock)
+    return embedded_tune(found, loaded, outputs, base, options.command())
 
 
 def _settings_in(path: str) -> Loaded:
@@ -132,7 +133,7 @@ def _settings_in(path: str) -> Loaded:
     try:
         return load({**os.environ, CONFIG: path}, root=Path.cwd())
     except SettingsProblem as e:
-        raise SettingsProblem(f"--diff {path}: {e}") from None
+        raise SettingsProblem(f"--diff {path}: {str(e).replace(f'{CONFIG}: ', '')}") from None
 
 
 def demo(report: str) -> int:

@@ -20,7 +20,7 @@ from streamdrift.detect.bank import Bank
 from streamdrift.embedded.history import History, Replayed, read
 from streamdrift.embedded.outputs import STDIO, check, console, writable, write_text
 from streamdrift.errors import InputProblem, SettingsProblem
-from streamdrift.settings import Settings
+from streamdrift.settings import Loaded, Settings
 from streamdrift.settings.identity import config_hash
 from streamdrift.tune import toml
 from streamdrift.tune.choice import Choice, Heard, allowed, choose_settings, noisy
@@ -41,6 +41,9 @@ from streamdrift.tune.ladder import at, rungs
 from streamdrift.tune.subset import SubsetBank
 from streamdrift.tune.tally import Tally
 from streamdrift.tune.text import text
+
+WRITTEN = ("policy.threshold", "policy.false_pages_per_model_week")
+"""Settings that the file has in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Outputs:
         return STDIO in {self.toml, self.json}
 
 
-def tune(history: History, settings: Settings, outputs: Outputs, base: Mapping[str, Any], command: str) -> int:
+def tune(history: History, loaded: Loaded, outputs: Outputs, base: Mapping[str, Any], command: str) -> int:
     """Run it, print what was found, write what was asked for.
 
     Parameters
@@ -98,7 +101,7 @@ def tune(history: History, settings: Settings, outputs: Outputs, base: Mapping[s
     command
         The command line, for the comment in that file.
     """
-    lines = console(stderr=outputs.taken)
+    lines, settings = console(stderr=outputs.taken), loaded.settings
     search = Search(history, settings)
     try:
         findings = search.run()
@@ -106,15 +109,16 @@ def tune(history: History, settings: Settings, outputs: Outputs, base: Mapping[s
         search.close()
     changes = toml.chosen({one.model: one.choice for one in findings})
     lines.print(f"streamdrift tune: {search.sentence()}\n", soft_wrap=True, markup=False)
-    lines.print(text(findings), soft_wrap=True, markup=False, end="")
-    lines.print(search.how(), soft_wrap=True, markup=False)
+    lines.print(text(findings, search.how()), soft_wrap=True, markup=False)
     if outputs.toml is not None:
         head = [f"found by: {command}", *(_head(one) for one in findings)]
         write_text(outputs.toml, toml.document(dict(base), settings, changes, head))
         if outputs.toml != STDIO:
-            lines.print(
-                f"settings: {outputs.toml}; try them: streamdrift tune … --diff OLD {outputs.toml}", soft_wrap=True
-            )
+            lines.print(f"settings: {outputs.toml}", soft_wrap=True, markup=False)
+        for origin in (loaded.origins[name] for name in WRITTEN):
+            if origin.startswith("environment "):
+                name = origin.removeprefix("environment ")
+                lines.print(f"{name} is set, and wins over what a file says: unset it to use this one", soft_wrap=True)
     if outputs.json is not None:
         told = {"config_hash": config_hash(settings), "replays": search.replays, "changes": changes, "models": findings}
         write_text(outputs.json, orjson.dumps(told).decode() + "\n")

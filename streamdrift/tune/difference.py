@@ -85,9 +85,9 @@ class Difference:
     Attributes
     ----------
     moved
-        The same change, told at another time (old, new).
+        The same change, told at another time, or with a page in one alone (old, new).
     same
-        Alerts that both tell at the same event.
+        Alerts that both tell at the same event, both with a page or both without.
     """
 
     gained: list[Episode] = field(default_factory=list)
@@ -120,7 +120,7 @@ def _match(old: Sequence[Episode], new: Sequence[Episode], found: Difference) ->
         left.remove(after)
         found.pages_lost += before.paged and not after.paged
         found.pages_gained += after.paged and not before.paged
-        if before.alert.detected_at == after.alert.detected_at:
+        if before.alert.detected_at == after.alert.detected_at and before.paged == after.paged:
             found.same += 1
         else:
             found.moved.append((before, after))

@@ -58,7 +58,7 @@ def _section(model: str, seen: Seen, weeks: float, old: Episodes, new: Episodes,
     yield ""
     yield from _table(("", "old", "new", "gained", "lost"), _totals(weeks, old, new, found))
     yield ""
-    yield f"{found.same:,} alerts are told at the same event by both, {len(found.moved):,} earlier or later."
+    yield f"{found.same:,} alerts are told alike by both, {len(found.moved):,} earlier, later, or with a page in one alone."
     if found.gained:
         yield from _episodes("Gained", found.gained)
     if found.lost:
@@ -87,7 +87,7 @@ def _episodes(title: str, episodes: Sequence[Episode]) -> Iterator[str]:
 
 def _moved(moved: Sequence[tuple[Episode, Episode]]) -> Iterator[str]:
     yield ""
-    yield f"**Earlier or later: {len(moved):,}**"
+    yield f"**Told otherwise: {len(moved):,}**"
     yield ""
     yield from _table(
         ("told at, old (UTC)", "series", "reason", "severity", "new", "pages"), map(_shift, moved[:ROWS_MAX])
@@ -98,13 +98,9 @@ def _moved(moved: Sequence[tuple[Episode, Episode]]) -> Iterator[str]:
 def _shift(pair: tuple[Episode, Episode]) -> list[str]:
     old, new = pair
     ms = new.alert.detected_at - old.alert.detected_at
+    when = f"{duration(abs(ms) / 1000)} {'later' if ms > 0 else 'earlier'}" if ms else "at the same event"
     pages = _yes(paged=old.paged) if old.paged == new.paged else f"{_yes(paged=old.paged)} → {_yes(paged=new.paged)}"
-    return [
-        moment(old.alert.detected_at),
-        *_what(new),
-        f"{duration(abs(ms) / 1000)} {'later' if ms > 0 else 'earlier'}",
-        pages,
-    ]
+    return [moment(old.alert.detected_at), *_what(new), when, pages]
 
 
 def _what(episode: Episode) -> list[str]:

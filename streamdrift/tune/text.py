@@ -19,9 +19,10 @@ WORST_SHOWN = 10
 NAME = 44
 
 
-def text(findings: Iterable[Findings]) -> str:
-    """Return one section per model."""
-    return "\n".join(line.rstrip() for one in findings for line in (*_section(one), ""))
+def text(findings: Iterable[Findings], how: str) -> str:
+    """Return one section per model, and below them which figures come from which reading."""
+    lines = [line.rstrip() for one in findings for line in (*_section(one), "")]
+    return "\n".join([*lines, *textwrap.wrap(how, WIDTH)])
 
 
 def _section(f: Findings) -> Iterator[str]:
