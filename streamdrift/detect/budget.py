@@ -8,6 +8,9 @@ independent values (``benchmarks/null_rate.py``): above 13 nats the rate falls b
 The budget is shared by all series alike, so that each may spend the same per event. Then all that matters are a model's events
 per week and how many series see each of them: its features, once for all traffic and once for each dimension.
 
+A series' other lanes (missing, invalid and new values) and the model's traffic use the same threshold. They are not counted:
+each looks one way, and mostly at nothing.
+
 The budget only raises ``policy.threshold``: that is the floor validated on dependent values, where the law above was not
 measured. It counts false *alerts*, of which those below ``escalate.severity_min`` page nobody: an upper bound.
 """

@@ -1,5 +1,6 @@
 """A topic's past, from one offset to another of each partition: read without a consumer group, so nothing is committed.
 
+It is no consumer of the pipeline: it never commits or comes back, which is what the suite of ``checks.transports`` is about.
 Partitions are merged by the records' own time, so that the order is the same at every reading, however fetches come in.
 """
 
