@@ -180,9 +180,11 @@ class Search:
         lowest, n = f"{self._thresholds[0]:g}", self._again
         if not n:
             return f"One replay for all thresholds, exact: no series had an alert at {lowest}, so none has one above."
-        replayed = f"{n:,} series with an alert at {lowest} and all traffic were"
+        replayed = "the one series with an alert" if n == 1 else f"the {n:,} series with an alert"
         third = "; the choice was replayed once more" if self.replays > 2 else ""
-        return f"Thresholds above {lowest}: {replayed} replayed again; the others can't have one there, exactly{third}."
+        were = "was" if n == 1 else "were"
+        exact = "the others have none above, which is exact"
+        return f"Thresholds above {lowest}: {replayed} at {lowest} {were} replayed again; {exact}{third}."
 
     def _read(
         self, settings: Settings, banks: Sequence[Bank], thresholds: Sequence[float]
@@ -203,15 +205,20 @@ class Search:
     def _climb(self, lowest: dict[str, Heard]) -> None:
         """Hear what is told at each threshold, the configured one first."""
         self._alerting = frozenset(name for heard in lowest.values() for name in heard.tally.series)
+        self._features = frozenset(name for heard in lowest.values() for name in heard.tally.features)
         self._again = len(self._alerting)
         above = self._thresholds[1:]
         climbed: list[dict[str, Heard]] = [{} for _ in above]
         if self._alerting and above:
-            banks = [SubsetBank(at(self._settings, threshold), "", self._alerting) for threshold in above]
+            banks = [self._subset(at(self._settings, threshold)) for threshold in above]
             _, climbed = self._read(self._settings, banks, above)
         for model in self._replayed.seen:
             for threshold, heard in zip(self._thresholds, [lowest, *climbed], strict=True):
                 self._heard[model].append(heard.get(model, Heard(threshold, Tally(self._settings.escalate))))
+
+    def _subset(self, settings: Settings) -> SubsetBank:
+        """A bank of the series that a higher threshold can change."""
+        return SubsetBank(settings, "", self._alerting, self._features)
 
     def _choose(self, model: str, series: list[Watched]) -> Choice:
         weeks = weeks_watched(series, self._replayed.seen[model])
@@ -224,8 +231,7 @@ class Search:
         """Replay what was chosen, where no reading had just that."""
         if not any(choice.rules for choice in choices.values()):
             return {}
-        bank = SubsetBank(tuned, "", self._alerting)
-        _, (heard,) = self._read(tuned, [bank], [self._thresholds[0]])
+        _, (heard,) = self._read(tuned, [self._subset(tuned)], [self._thresholds[0]])
         silent = {model: Heard(self._thresholds[0], Tally(self._settings.escalate)) for model in choices}
         return {model: {**silent, **heard}[model] for model, choice in choices.items() if choice.rules}
 

@@ -16,15 +16,19 @@ class SubsetBank(Bank):
     Parameters
     ----------
     wanted
-        Ids of series. Those of all traffic are always watched: what a segment's does may lean on them.
+        Ids of series.
+    features
+        Features of which all traffic is watched in any case: what a segment's series does may lean on it.
     """
 
-    def __init__(self, settings: Settings, config_hash: str, wanted: Container[str]) -> None:
+    def __init__(
+        self, settings: Settings, config_hash: str, wanted: Container[str], features: Container[str] = ()
+    ) -> None:
         super().__init__(settings, config_hash)
-        self._wanted = wanted
+        self._wanted, self._features = wanted, features
 
     def make_series(self, group: Group, feature: str, role: str) -> Series | None:
         """Return a new series, None where it is not wanted, is not monitored, or there is no room."""
         made = super().make_series(group, feature, role)
-        whole = not group.segment
-        return made if whole or series_id(group.model, group.segment, feature) in self._wanted else None
+        leant_on = not group.segment and feature in self._features
+        return made if leant_on or series_id(group.model, group.segment, feature) in self._wanted else None

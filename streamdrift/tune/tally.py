@@ -44,6 +44,7 @@ class Tally:
     segments: dict[str, Count] = field(default_factory=dict)
     series: dict[str, Count] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    features: set[str] = field(default_factory=set)
     _open: dict[str, Incident] = field(default_factory=dict)
 
     def take(self, alerts: Iterable[Alert]) -> list[bool]:
@@ -54,6 +55,7 @@ class Tally:
             pages.append(paged)
             if alert.status == "firing":
                 self.reasons[alert.reason] += 1
+                self.features.add(alert.feature)
                 for count in self._counts(alert):
                     count.alerts += 1
                     count.pages += paged
