@@ -175,8 +175,10 @@ class Search:
 
     def how(self) -> str:
         """Which figures come from which reading."""
-        if len(self._thresholds) == 1:
+        if self._settings.policy.confirm == "off":
             return "One replay; without confirmation (policy.confirm = off) there is no threshold to tune."
+        if len(self._thresholds) == 1:
+            return f"One replay; no threshold above {self._thresholds[0]:g} is tried."
         lowest, n = f"{self._thresholds[0]:g}", self._again
         if not n:
             return f"One replay for all thresholds, exact: no series had an alert at {lowest}, so none has one above."

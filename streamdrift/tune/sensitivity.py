@@ -41,7 +41,7 @@ class Sensitivity:
         In ``unit``: ``sd`` of the reference, in whichever direction takes more; or the ``share`` of events that has to become
         the most common category (of a constant: anything else). None where no shift shows within an hour.
     events_per_hour
-        Of the series, on the mean of its reference window.
+        With a value, on the mean of the series' reference window.
     """
 
     series_id: str
@@ -52,7 +52,7 @@ class Sensitivity:
 
 def sensitivity(series_id: str, watch: ValueWatch, own_per_week: float, threshold: float) -> Sensitivity:
     """Return what this series can show at this threshold, on the mean traffic of its reference window."""
-    events = own_per_week / HOURS_PER_WEEK
+    events = own_per_week * (1 - watch.reference.null_rate) / HOURS_PER_WEEK
     search = _Search(watch.calibration, int(np.searchsorted(WINDOWS * STRETCH, events, "right")), threshold)
     scores = _Scores(watch)
     if scores.constant or watch.reference.kind != NUMBER:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamdrift.alerts import Alert
@@ -23,6 +24,7 @@ from streamdrift.transports.files import FileSink, FileSource
 from streamdrift.tune import toml
 from streamdrift.tune.findings import Findings
 from streamdrift.tune.ladder import at
+from streamdrift.tune.subset import SubsetBank
 from tests.tune.histories import EVENTS, SMALL, TREE, shop, written
 
 
@@ -172,6 +174,38 @@ def test_without_confirmation_there_is_one_rung(shops: str) -> None:
     assert one.frontier[0].alerts == len(
         replayed(shops, Settings.model_validate({**SMALL, "policy": {"confirm": "off"}}))[0]
     )
+
+
+def test_delayed_labels_are_let_in_as_replay_does(tmp_path: Path) -> None:
+    """The model's error grows for good in the third week: a series of its own, from labels alone."""
+    events = shop(restless=0.0)
+    rng = np.random.default_rng(3)
+    labels = []
+    for i, event in enumerate(events):
+        event["prediction"] = {"score": 0.5}
+        error = float(rng.normal(0, 1)) + (3.0 if i > 2_000 else 0.0)
+        label = {"prediction_id": event["prediction_id"], "model": "shop", "value": 0.5 + error}
+        labels.append({**label, "observed_at": event["occurred_at"] + 60_000})
+    path, labels_path = written(tmp_path / "e.ndjson", events), written(tmp_path / "l.ndjson", labels)
+    search = Search(History(path, lambda: FileSource((path,)), labels_path), TREE)
+    (one,) = search.run()
+    search.close()
+    assert one.reasons["performance_drop"] == 3  # all traffic, and each country
+    assert one.series == 3 * 7
+    assert {"shop//performance.error"} <= {noise.series_id for noise in one.noisy} | {
+        found.series_id for found in one.sensitivities
+    }
+    (without,) = searched(path)
+    assert without.series == 3 * 6
+
+
+def test_a_subset_takes_the_places_that_all_would_take(shops: str) -> None:
+    tree = Settings.model_validate({**SMALL, "series_max": 12})
+    whole, part = Bank(tree, ""), SubsetBank(tree, "", {"shop/country=DE/price"}, {"price"})
+    read(history(shops), tree, [whole, part], lambda _n, _batch, _alerts: None)
+    assert whole.series == part.series == 12
+    assert whole.limits_hit == part.limits_hit
+    assert {(g.name, feature) for g, feature, _ in part.watched()} == {("", "price"), ("country=DE", "price")}
 
 
 def test_banks_share_the_blocks_and_leave_them_alone(shops: str) -> None:

@@ -70,6 +70,14 @@ def test_none_shows_in_less_than_a_window_nor_beyond_what_a_window_can_prove(per
     assert found(watch(RNG.standard_normal(1_000)), per_hour, threshold).smallest is None
 
 
+def test_only_events_with_a_value_count() -> None:
+    values = RNG.standard_normal(2_000)
+    full = watch(values)
+    reference, own = baseline.build(NUMBER, values, [], 0.5)
+    half = ValueWatch(reference, own, WatchSettings(DetectorSettings(), POLICY, AnomalySettings(), 2_000, 1_000))
+    assert found(half, 200) == found(full, 100)
+
+
 def test_dependence_costs_sensitivity() -> None:
     noise, values = RNG.standard_normal(6_000), np.zeros(6_000)
     for i in range(1, 6_000):
