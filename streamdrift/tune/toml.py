@@ -26,7 +26,7 @@ def rule_name(rule: Noisy) -> str:
     Examples
     --------
     >>> rule_name(Noisy("shop/country=DE/Price.USD", "Price.USD", {"country": "DE"}, 1, 1.0, 24.0))
-    'tune_1_price_usd_country_de_45a0'
+    'tune_1_price_usd_country_de_dfa8'
     """
     return _rule_id(SERIES_RULE, f"{rule.feature} {segment_name(rule.segment)}", rule.series_id)
 
