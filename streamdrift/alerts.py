@@ -77,6 +77,10 @@ class Alert:
     position
         Where the event stands that triggered it: ``{topic, partition, offset}`` or ``{file, line}``.
         Not part of the identity: the same events by another way give the same alert.
+    resolves, updates
+        ``alert_id`` of the alert that this one closes; of the one that opened, where this one says that it grew.
+    onset_range
+        Earliest and latest plausible change point.
     """
 
     series_id: str
@@ -105,6 +109,8 @@ class Alert:
     position: dict[str, Any] = field(default_factory=dict)
     p_value: float | None = None
     resolves: str | None = None
+    updates: str | None = None
+    onset_range: tuple[int, int] | None = None
     expected_false_per_week: float | None = None
 
     @property
@@ -131,7 +137,7 @@ class Alert:
         for name in _FIELDS:
             value = getattr(self, name)
             if value is not None:
-                data[name] = rfc3339(value) if name in _TIMES else value
+                data[name] = _written(name, value)
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -170,13 +176,26 @@ class Alert:
             data = dict(envelope["data"])
             fields = {name: data[name] for name in _FIELDS if name in data}
             for name in _TIMES:
-                fields[name] = round(datetime.fromisoformat(fields[name]).timestamp() * 1000)
+                fields[name] = _milliseconds(fields[name])
+            if fields.get("onset_range") is not None:
+                earliest, latest = map(_milliseconds, fields["onset_range"])
+                fields["onset_range"] = earliest, latest
             fields["detectors"] = tuple(fields["detectors"])
             if fields.get("severity") not in {"info", "warning", "critical"}:
                 fields["severity"] = "warning"
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as e:
             raise Rejected("not_an_alert", f"field missing or of a wrong type: {e!r}") from e
+
+
+def _written(name: str, value: Any) -> Any:
+    if name == "onset_range":
+        return [rfc3339(time) for time in value]
+    return rfc3339(value) if name in _TIMES else value
+
+
+def _milliseconds(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 _FIELDS = tuple(Alert.__dataclass_fields__)

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Bools, Column, Floats, absent
+from streamdrift.blocks.column import Bools, Column, Floats, Ints, absent
 from streamdrift.detect import explain
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
@@ -166,7 +166,7 @@ class Bank:
         return Series(
             Identity(group.model, group.segment, feature, role, self._config_hash),
             WatchSettings(
-                found.detectors, found.policy, settings.anomalies, settings.reference.events, settings.categories_max
+                found.detectors, found.policy, settings.anomalies, settings.reference, settings.categories_max
             ),
             self.invalid,
         )
@@ -181,7 +181,7 @@ class Bank:
         held = float(self._segments_of[rows.model])
         ratio = round((held + 1) / max(held, 1), 4)
         change = Change(
-            True, "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
+            "opens", "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
             {"n": int(held)}, {"n": int(held) + 1},
         )  # fmt: skip
         identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)
@@ -218,6 +218,7 @@ class Group:
         self.model, self.segment, self.name = model, segment, name
         self.series: dict[str, Series | None] = {}
         self._next: dict[Partition, int] = {}
+        self._age = Age()
         self._rows = 0
         self._first_model_row = 0
         self._last_model_row = 0
@@ -239,7 +240,7 @@ class Group:
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
         self._add_series(rows, bank)
-        context = Rows(rows, self._shares(rows))
+        context = Rows(rows, self._shares(rows), self._age.of(rows))
         told: Told = []
         nothing: Column | None = None
         for feature, series in self.series.items():
@@ -268,6 +269,32 @@ class Group:
         own = self._rows + np.arange(1, len(rows) + 1)
         self._rows += len(rows)
         return np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
+
+
+class Age:
+    """Events that a model has had since a group's first, by what the assemblers counted.
+
+    Each assembler counts for itself, and one that starts anew begins at 1, so what counts is how far the count of a source
+    partition rose; of several partitions, the one that tells most.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
+        self._age = 0
+
+    def of(self, block: Block) -> Ints:
+        """(n,) the age at each row."""
+        ages = np.zeros(len(block), np.int64)
+        for code in np.unique(block.source).tolist():
+            here = block.source == code
+            counts = block.model_row[here]
+            last, age = self._of.get(block.sources[code], (int(counts[0]) - 1, 0))
+            rises = np.diff(counts, prepend=last)
+            ages[here] = age + np.cumsum(np.where(rises > 0, rises, counts))
+            self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
+        ages = np.maximum.accumulate(np.maximum(ages, self._age))
+        self._age = int(ages[-1])
+        return ages
 
 
 def role(feature: str) -> str:

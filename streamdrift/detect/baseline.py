@@ -126,6 +126,14 @@ def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tupl
     return Reference(kind, values, mean, sd, null_rate, categories), values
 
 
+def distance(ordered: Floats, values: Floats) -> float:
+    """KS distance of (m,) sorted values to (n,) others, exact under ties."""
+    points = np.concatenate([ordered, values])
+    then = np.searchsorted(ordered, points, "right") / len(ordered)
+    now = np.searchsorted(np.sort(values), points, "right") / max(1, len(values))
+    return float(np.abs(then - now).max())
+
+
 def significant(value: float) -> float:
     """Six significant digits: an alert is read by people, and stays small."""
     return float(f"{value:.6g}")

@@ -82,7 +82,7 @@ class Budget:
     own_per_week
         Events of the series itself.
     since
-        Event time at which the reference window was complete, milliseconds since the epoch.
+        Event time from which on the series is watched, milliseconds since the epoch.
     """
 
     threshold: float
@@ -93,25 +93,22 @@ class Budget:
     since: int
 
 
-def budget(policy: PolicySettings, rows: int, span_ms: float, share: float, lanes: int, since: int) -> Budget:
+def budget(policy: PolicySettings, rows: tuple[int, int], span_ms: float, lanes: int, since: int) -> Budget:
     """Return the budget of a series whose reference window is complete.
 
     Parameters
     ----------
     rows, span_ms
-        Rows of the reference window, and the event time from the first to the last of them. A window without any length, as
-        of a backfill with one time stamp for all, tells no rate: there the floor holds.
-    share
-        Share of the model's rows that come to the series.
+        Rows of the reference window, the model's in that time, and the event time from the first to the last of them. A window
+        without any length, as of a backfill with one time stamp for all, tells no rate: there the floor holds.
     lanes
         Series of the model that see one event.
     since
-        Event time of the window's last row.
+        Event time from which on the series is watched.
     """
-    if span_ms <= 0 or share <= 0:
+    if span_ms <= 0:
         return Budget(policy.threshold, 0.0, lanes, None, 0.0, since)
-    own = rows * (WEEK_MS / span_ms)
-    events = own / share
+    own, events = (count * (WEEK_MS / span_ms) for count in (rows[0], max(rows)))
     asked = max(policy.threshold, threshold(policy.false_pages_per_model_week, events, lanes))
     asked = math.ceil(asked * 1000) / 1000  # to be read by people; rounded up, so that the budget holds
     expected = significant(expected_false_per_week(asked, events, lanes))

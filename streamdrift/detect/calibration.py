@@ -29,6 +29,7 @@ WEIGHTS = np.array([1.0, 1.0, 0.85, 0.85])
 """Share of the sample size that each score may claim: four scores are four chances of a false alarm."""
 WEIGHTS_DEPENDENT = np.array([1.0, 0.9, 0.7, 0.7])
 INDEPENDENT_MAX = 1.5  # long-run variance, relative to independence, up to which a series counts as independent
+MEASURED_MIN = 20.0  # windows that the reference must have of a length whose variance is taken as measured
 SIZE_MIN = 10.0  # least effective sample size of a window that may speak for a dependent series
 DEPARTURE = 3.0  # first score of a value beyond all of the reference
 LEVEL = 3.2905  # standard normal quantile .9995: how far the reference may wander before it counts as restless
@@ -59,6 +60,10 @@ class Calibration:
         (S, C) envelope of window means, in sd.
     skew_up, skew_down
         (C,) skewness of a sum in either direction, at least 0; ``inf`` closes the direction.
+    n
+        (C,) events of the reference, from which the spread is known (Student's degrees of freedom).
+    worth
+        Independent events that the reference is worth, by the score that depends most on its past.
     """
 
     mean: Floats
@@ -68,6 +73,8 @@ class Calibration:
     high: Floats
     skew_up: Floats
     skew_down: Floats
+    n: Floats
+    worth: float = 0.0
 
     def of(self, channel: int) -> Calibration:
         """Return the calibration of one score alone."""
@@ -80,56 +87,82 @@ class Calibration:
             self.high[:, only],
             self.skew_up[only],
             self.skew_down[only],
+            self.n[only],
+            self.worth,
         )
 
 
 def joined(parts: Sequence[Calibration]) -> Calibration:
     """Return one calibration of all the parts' scores, in order."""
-    return Calibration(
-        *(
-            np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in ("mean", "sd", "size", "low", "high", "skew_up", "skew_down")
-        ),
+    mean, sd, size, low, high, skew_up, skew_down, n = (
+        np.concatenate([getattr(part, name) for part in parts], axis=-1)
+        for name in ("mean", "sd", "size", "low", "high", "skew_up", "skew_down", "n")
     )
+    return Calibration(mean, sd, size, low, high, skew_up, skew_down, n)
 
 
 def unjudged(count: int) -> Calibration:
     """Return the calibration of scores that are summed, and never give evidence."""
     per_window, per_score = np.zeros((len(WINDOWS), count)), np.zeros(count)
-    return Calibration(per_score, np.ones(count), per_window, per_window, per_window, per_score, per_score)
+    ones = np.ones(count)
+    return Calibration(per_score, ones, per_window, per_window, per_window, per_score, per_score, ones)
 
 
-def calibrate(scores: Ints) -> Calibration:
-    """Return the calibration of (n, C) integer scores of the reference window in event order."""
-    found = _calibrate(scores, None)
+def calibrate(scores: Ints, parameters: int = 0, day_events: float = 1.0) -> Calibration:
+    """Return the calibration of (n, C) integer scores of the reference window in event order.
+
+    Parameters
+    ----------
+    parameters, day_events
+        Numbers fitted per score to take a course over the day out, and events per day: what the reference knows of a single
+        hour is by so much less certain than what it knows of the mean.
+    """
+    unsure = 1 + parameters * np.maximum(0.0, 1 - WINDOWS * STRETCH / day_events)
+    found = _calibrate(scores, None, unsure)
     restless: Bools = np.any(found[1] > 0, axis=1)  # a window that one score can't be trusted at, none can
-    return _calibrate(scores, restless)[0] if restless.any() else found[0]
+    return _calibrate(scores, restless, unsure)[0] if restless.any() else found[0]
 
 
-def _calibrate(scores: Ints, forced: Bools | None) -> tuple[Calibration, Floats]:
+def _calibrate(scores: Ints, forced: Bools | None, unsure: Floats) -> tuple[Calibration, Floats]:
     n, c = scores.shape
     values = scores / UNIT
     mean, sd = values.mean(axis=0), values.std(axis=0)
     flat = sd < 1e-9
     sd[flat] = 1.0
-    size, low, high = np.zeros((3, len(WINDOWS), c))
-    restless = np.zeros((len(WINDOWS), c))
+    size, low, high, restless = np.zeros((4, len(WINDOWS), c))
     skew_up, skew_down = np.zeros((2, c))
+    worth = float(n)
     if flat[0]:  # a constant: any departure is as rare as half an event in the reference, and counts as Poisson
         rarity = math.sqrt(0.5 / (n + 1))
-        sd[0], size[:, 0] = DEPARTURE * rarity, WINDOWS * STRETCH
+        sd[0], size[:, 0] = DEPARTURE * rarity, 1 / (1 / (WINDOWS * STRETCH) + 1 / n)
         skew_up[0] = skew_down[0] = 1 / rarity
     for i in np.flatnonzero(~flat).tolist():
-        one = _one_score((values[:, i] - mean[i]) / sd[i], i, forced)
-        size[:, i], low[:, i], high[:, i], restless[:, i], skew_up[i], skew_down[i] = one
-    return Calibration(mean, sd, size, low, high, skew_up, skew_down), restless
+        one = _one_score((values[:, i] - mean[i]) / sd[i], i, forced, unsure)
+        size[:, i], low[:, i], high[:, i] = one.size, one.low, one.high
+        restless[:, i], skew_up[i], skew_down[i] = one.restless, one.skew_up, one.skew_down
+        worth = min(worth, n / one.inflation)
+    return Calibration(mean, sd, size, low, high, skew_up, skew_down, np.full(c, float(n)), worth), restless
+
+
+@dataclass(slots=True)
+class _Score:
+    """What ``Calibration`` holds, of one score; (S,) each."""
+
+    size: Floats
+    low: Floats
+    high: Floats
+    restless: Floats
+    skew_up: float
+    skew_down: float
+    inflation: float
 
 
 def _one_score(
     z: Floats,
     score: int,
     forced: Bools | None,
-) -> tuple[Floats, Floats, Floats, Floats, float, float]:
+    unsure: Floats,
+) -> _Score:
     n = len(z)
     phi, acf = autoregression(z)
     lengths = WINDOWS * STRETCH
@@ -140,11 +173,14 @@ def _one_score(
     skew_up, skew_down = _skews(z, sums, float(factors[int(np.searchsorted(lengths, 64))]), dependent=dependent)
     size, low, high, restless = np.zeros((4, len(WINDOWS)))
     envelope: tuple[float, float] | None = None
+    floor = 1.0
     for s, w in enumerate(lengths.tolist()):
         factor, own, mode = float(factors[s]), float(factors[-2]), False
         if 4 * w <= n:
             wander = _wander(sums, w)
             dof = max(1.0, 1.5 * n / w)
+            if dof >= MEASURED_MIN:  # long weak memory (a variance that breathes) escapes a fit of few lags
+                floor = max(floor, wander * (1 - math.sqrt(2 / dof)))
             mode = wander > factor * _chi2_quantile(dof) or (forced is not None and bool(forced[s]))
             if mode and w >= 64:
                 means = _means(sums, w)
@@ -153,13 +189,15 @@ def _one_score(
                 low[s], high[s] = envelope
             elif mode:
                 factor = 1.2 * wander
+        if not mode:
+            factor, own = max(factor, floor), max(own, floor)
         if not mode and envelope is not None:  # too long to be judged by itself: what shorter windows showed holds
             (low[s], high[s]), factor, own = envelope, 4 * max(factor, 1.0), 0.0
         restless[s] = mode
         silent = dependent and w / factor < SIZE_MIN and not mode
         weights = WEIGHTS_DEPENDENT if dependent or envelope is not None or forced is not None else WEIGHTS
-        size[s] = 0.0 if silent else weights[score] / (factor / w + own / n)
-    return size, low, high, restless, skew_up, skew_down
+        size[s] = 0.0 if silent else weights[score] / (factor / w + unsure[s] * own / n)
+    return _Score(size, low, high, restless, skew_up, skew_down, float(factors[-1]))
 
 
 def _means(sums: Floats, w: int) -> Floats:
@@ -218,9 +256,11 @@ def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibrati
     return Calibration(
         np.array([p]),
         np.array([sd]),
-        1 / (1 / lengths + 1 / n) if hits else lengths.copy(),
+        1 / (1 / lengths + 1 / n),
         zeros,
         zeros.copy(),
         np.array([max(skew, 0.0)]),
         np.array([max(-skew, 0.0)]),
+        np.array([float(n)]),
+        float(n),
     )

@@ -8,8 +8,9 @@ Evidence of a window whose mean score lies d standard deviations off::
 
     T = E · ((1 + γe)·ln(1 + γe) - γe) / γ²        e = excess of d beyond the envelope, E = effective sample size
 
-the rate function of a skewed sum (Bennett 1962); with γ → 0 it is E·e²/2, the Gaussian log-likelihood ratio. E and the
-envelope come from the reference window itself (``calibrate``): its autocorrelation, by an AR fit, and, where it
+the rate function of a skewed sum (Bennett 1962); with γ → 0 it is E·e²/2, the Gaussian log-likelihood ratio. What a
+reference of n events knows of the score's spread is uncertain too, so T counts as n/2·ln(1 + 2T/n), the ratio of Student's
+test: next to nothing of it is lost with 5,000 events, and a tenth with 100. E and the envelope come from the reference window itself (``calibrate``): its autocorrelation, by an AR fit, and, where it
 wanders more than that fit explains (a season, long memory), the range of window means that it visited.
 
 Scores are integers (2⁻²⁰ units), so that sums are exact and any split of the events into blocks gives the same result.
@@ -24,6 +25,8 @@ import numpy as np
 from streamdrift.blocks.column import Floats, Ints
 from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration
 
+ONSET_NATS = 3.0
+"""Log-likelihood that a change point may lack of the best one: twenty times less likely."""
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
@@ -54,12 +57,21 @@ class Evidence:
     firsts: Ints
     calibration: Calibration
 
-    def onset(self, j: int, since: int, channel: int, window: int) -> tuple[int, int]:
+    def onset(self, j: int, since: int, where: tuple[int, int], t: float, now: int) -> tuple[int, int, tuple[int, int]]:
         """Maximum-likelihood change point before the end of the j-th stretch, not before the end of stretch ``since``.
 
-        Returns the number of stretches since then, and the event time of the first event after it. The mean before
-        the change is taken as known: the reference's, or the edge of the window's envelope.
+        Returns the number of stretches since then, the event time of the first event after it, and the earliest and latest such
+        time whose log-likelihood lacks at most ``ONSET_NATS`` of the best one, which is scaled to the evidence ``t``. The mean
+        before the change is taken as known: the reference's, or the edge of the window's envelope.
+
+        Parameters
+        ----------
+        where
+            Window and score that gave the evidence.
+        now
+            Event time of the j-th stretch's last event.
         """
+        window, channel = where
         at = len(self.sums) - len(self.ends) + j
         k = np.arange(1, max(1, min(int(self.stretch[j]) - since, LONGEST, at)) + 1)
         means = (self.sums[at, channel] - self.sums[at - k, channel]) / (k * (STRETCH * UNIT))
@@ -68,8 +80,13 @@ class Evidence:
             np.maximum(d - self.calibration.high[window, channel], self.calibration.low[window, channel] - d),
             0.0,
         )
-        back = int(k[int(np.argmax(k * excess * excess))])
-        return back, int(self.firsts[at - back])
+        likelihood = k * excess * excess
+        best = int(np.argmax(likelihood))
+        near = k[likelihood >= likelihood[best] * (1 - min(1.0, ONSET_NATS / max(t, ONSET_NATS)))]
+        # a change within a stretch shows in it: the latest time is where that stretch ends and the next one begins
+        latest = int(self.firsts[at - int(near[0]) + 1]) if near[0] > 1 else now
+        back = int(k[best])
+        return back, int(self.firsts[at - back]), (int(self.firsts[at - int(near[-1])]), latest)
 
     def of(self, channel: int) -> Evidence:
         """Return the evidence of one score alone."""
@@ -136,6 +153,11 @@ class Scan:
         back = min(back, len(self._history) - 1)
         return int(self._history[-1, 0] - self._history[-1 - back, 0]) / (back * STRETCH * UNIT) if back else 0.0
 
+    def of_shift(self, shift: Floats) -> Floats:
+        """(m, S, C) evidence of windows whose mean scores are (m, C) off the reference's."""
+        m, c = shift.shape
+        return self._evidence(np.broadcast_to((shift / self.calibration.sd)[:, None, :], (m, len(WINDOWS), c)))
+
     def skip(self, times: Ints) -> None:
         """As ``update`` with scores of 0 on a scan that is still and looks upwards only: no evidence can come of it."""
         n = len(times)
@@ -182,7 +204,8 @@ class Scan:
                 some = np.nonzero(gauss >= 2.0)
                 if len(some[0]):
                     size, gamma = k.size[some[1], some[2]], skew[some[2]]
-                    t[some] = np.maximum(t[some], size * rate(excess[some], gamma))
+                    half = k.n[some[2]] / 2
+                    t[some] = np.maximum(t[some], half * np.log1p(size * rate(excess[some], gamma) / half))
         return t
 
 

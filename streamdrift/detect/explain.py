@@ -10,17 +10,21 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
-from streamdrift.detect.baseline import Reference, significant
+from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
-from streamdrift.detect.policy import Verdict
+from streamdrift.detect.frozen import Freeze, Frozen
+from streamdrift.detect.policy import Step, Verdict
 
 MATERIAL = {"sd": 0.5, "ratio": 1.5, "ks": 0.25, "share": 0.05}
 """Effects from which an alert is a warning, by unit; half a standard deviation is a medium effect (Cohen 1988)."""
 CRITICAL = {"sd": 2.0, "ratio": float("inf"), "ks": 0.75, "share": 0.5}
-QUALITATIVE = frozenset({"new_category", "invalid_value", "type_change", "segment_overflow"})
+QUALITATIVE = frozenset(
+    {"new_category", "invalid_value", "type_change", "segment_overflow", "unit_change", "frozen_value"}
+)
 """Reasons that are of a kind that should not occur at all: any number of them is a warning."""
 MAJORITY = 0.5
+RANK: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Identity:
 class Change:
     """What a lane has to say, before it is an alert of a certain event."""
 
-    opens: bool
+    step: Step
     lane: str
     kind: Kind
     reason: str
@@ -51,6 +55,7 @@ class Change:
     onset: int
     reference: dict[str, Any] = field(default_factory=dict)
     current: dict[str, Any] = field(default_factory=dict)
+    onset_range: tuple[int, int] | None = None
 
 
 def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str], threshold: float) -> Change:
@@ -63,9 +68,9 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     elif verdict.channel == 1:
         reason, effect, unit = "variance_shift", float(window.std()) / reference.sd, "ratio"
     else:
-        reason, effect, unit = "distribution_shift", _ks(reference, window), "ks"
+        reason, effect, unit = "distribution_shift", distance(reference.ordered, window), "ks"
     return Change(
-        verdict.opens,
+        verdict.step,
         "values",
         "drift",
         reason,
@@ -78,20 +83,21 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
         verdict.onset,
         reference.summary(),
         {"n": len(window), **described},
+        verdict.onset_range,
     )
 
 
 def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     """A detector's flag, as it is."""
     effect, unit = (
-        (_ks(reference, window), "ks")
+        (distance(reference.ordered, window), "ks")
         if name == "ks"
         else ((float(window.mean()) - reference.mean) / reference.sd, "sd")
     )
     reason = "distribution_shift" if name == "ks" else "mean_shift"
     current = {"n": len(window), **reference.describe(window)}
     return Change(
-        True,
+        "opens",
         "",
         "drift",
         reason,
@@ -128,10 +134,38 @@ def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window
     return change
 
 
+def far_out(reason: str, lane: ShareLane, verdict: Verdict, reference: Reference, facts: dict[str, float]) -> Change:
+    """Values far outside the reference, with what they are named by."""
+    change = _share(reason, "far_out", "far_out_rate", lane, verdict)
+    change.reference.update(reference.summary())
+    change.current.update({name: significant(value) for name, value in facts.items()})
+    return change
+
+
+def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
+    """A value that no longer changes, or does so again."""
+    longest = max(1, watch.longest)
+    return Change(
+        "opens" if freeze.opens else "resolves",
+        "frozen",
+        "anomaly",
+        "frozen_value",
+        ("run",),
+        float(freeze.run),
+        float(watch.limit or 0),
+        significant(freeze.run / longest),
+        "ratio",
+        0,
+        freeze.onset,
+        {"longest_run": longest, **reference.summary()},
+        {"n": freeze.run, "value": significant(freeze.value), "run": freeze.run},
+    )
+
+
 def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verdict) -> Change:
     now = lane.current(verdict)
     return Change(
-        verdict.opens,
+        verdict.step,
         lane_name,
         "anomaly",
         reason,
@@ -144,6 +178,7 @@ def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verd
         verdict.onset,
         {"n": lane.n, key: significant(lane.share)},
         {"n": verdict.back * STRETCH, key: significant(now)},
+        verdict.onset_range,
     )
 
 
@@ -158,18 +193,23 @@ def alert(
 ) -> Alert:
     """The change as an alert of the event in this row of the block."""
     source = block.sources[int(block.source[row])]
+    kind, reason, graded = change.kind, _reason(identity.role, change), severity(identity.role, change)
+    detectors = change.detectors
+    if opened is not None:
+        kind, reason, detectors = opened.kind, opened.reason, opened.detectors
+        graded = max(opened.severity, graded, key=RANK.index) if change.step == "looks" else opened.severity
     return Alert(
         series_id=series_id(identity.model, identity.segment, identity.feature),
-        status="firing" if change.opens else "resolved",
-        kind=opened.kind if opened else change.kind,
-        reason=opened.reason if opened else _reason(identity.role, change),
-        severity=opened.severity if opened else severity(identity.role, change),
+        status="resolved" if change.step == "resolves" else "firing",
+        kind=kind,
+        reason=reason,
+        severity=graded,
         model={"name": identity.model, "version": block.versions.at(row)},
         segment=identity.segment,
         feature=identity.feature,
         role=identity.role,
-        detector=opened.detector if opened else change.detectors[0],
-        detectors=opened.detectors if opened else change.detectors,
+        detector=opened.detector if opened else detectors[0],
+        detectors=detectors,
         detected_at=int(block.time[row]),
         onset_at=change.onset,
         events_since_onset=change.back * STRETCH,
@@ -183,8 +223,20 @@ def alert(
         traffic_share=significant(share),
         config_hash=identity.config_hash,
         position=dict(source.position(int(block.offset[row]))),
-        resolves=opened.alert_id if opened else None,
+        resolves=opened.alert_id if opened and change.step == "resolves" else None,
+        updates=opened.alert_id if opened and change.step == "looks" else None,
+        onset_range=change.onset_range,
     )
+
+
+def has_grown(told: Alert, change: Change, factor: float) -> bool:
+    """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
+    if change.effect_unit != told.effect_unit or change.step != "looks":
+        return False
+    now, then = change.effect_size, told.effect_size
+    if change.effect_unit == "ratio":
+        return now >= factor * then >= factor or 0 <= now <= then / factor <= 1 / factor
+    return now * then > 0 and abs(now) >= factor * abs(then)
 
 
 def _reason(role: str, change: Change) -> str:
@@ -218,11 +270,3 @@ def _total_variation(reference: Reference, window: Floats) -> float:
     then = np.bincount(reference.ordered.astype(np.int64), minlength=cells) / reference.n
     now = np.bincount(window.astype(np.int64), minlength=cells) / max(1, len(window))
     return float(np.abs(then - now).sum() / 2)
-
-
-def _ks(reference: Reference, window: Floats) -> float:
-    """KS distance of two samples, exact under ties."""
-    points = np.concatenate([reference.ordered, window])
-    then = np.searchsorted(reference.ordered, points, "right") / reference.n
-    now = np.searchsorted(np.sort(window), points, "right") / max(1, len(window))
-    return float(np.abs(then - now).max())

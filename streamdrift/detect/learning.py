@@ -1,5 +1,11 @@
 """Learning: gathers a series' first values until there are enough for its reference window.
 
+There are enough with ``reference.events`` clean values; or, for a segment or a feature that comes less often, when the model
+has had that many events and the series at least ``reference.segment_events`` values: they cover the same span of time as
+the reference of all traffic, and so the same days and nights. A window that is too short for what the series does (its
+values say too little by their dependence, or it still wanders at the longest spans) is held back, and learning goes on:
+with twice the values, and so on up to ``reference.events``. Its missing and invalid values are watched in the meantime.
+
 The kind of the feature is what most of its first 64 values are; values of other kinds are invalid from the beginning.
 """
 
@@ -9,9 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streamdrift.blocks.column import ABSENT, BOOLEAN, NULL, NUMBER, TEXT, Bools, Bytes, Column, Floats
+from streamdrift.blocks.column import ABSENT, BOOLEAN, NULL, NUMBER, TEXT, Bools, Bytes, Column, Floats, Ints
 from streamdrift.detect import baseline
 from streamdrift.detect.baseline import Reference
+from streamdrift.detect.calibration import Calibration, calibrate, score_table
+from streamdrift.detect.clock import ClockProfile, fit
 
 KIND_VALUES = 64
 """Values that decide what kind a feature is."""
@@ -19,55 +27,80 @@ ROWS_PER_VALUE = 4
 """Rows, per value asked for, after which a mostly empty feature has to do with the values that came."""
 VALUES_MIN = 100
 """Least values for a reference; a feature with fewer has only its missing and invalid values watched."""
+SIZE_MIN = 100.0
+"""Independent values that a shorter reference must be worth."""
 
 
 @dataclass(slots=True)
 class Learned:
-    """What learning ends with.
+    """What is known of the series at the end of a row.
 
     Attributes
     ----------
-    reference
-        None where there were too few values.
-    values
-        (n,) the reference's values in event order.
+    rows
+        Rows of the last column up to that row.
     missing, invalid
-        (rows,) flags of the rows that were gathered.
-    consumed
-        Rows of the last column that were still used for learning.
+        (n,) flags of the rows that were gathered.
+    reference, calibration, clock
+        None where values are held back, or were too few.
+    values
+        (k,) the reference's values in event order.
+    done
+        False where learning goes on.
     """
 
     kind: int
-    reference: Reference | None
-    values: Floats
+    rows: int
     missing: Bools
     invalid: Bools
-    consumed: int
+    reference: Reference | None = None
+    calibration: Calibration | None = None
+    clock: ClockProfile | None = None
+    values: Floats | None = None
+    done: bool = True
 
 
 class Learning:
-    """Gathers columns. ``rows`` counts from the first row that has the feature at all."""
+    """Gathers columns. ``rows`` counts from the first row that has the feature at all.
 
-    def __init__(self, values_wanted: int, categories_max: int) -> None:
-        self._wanted, self._categories_max = values_wanted, categories_max
+    Parameters
+    ----------
+    wanted
+        Values of a full reference window, and events of the model that a shorter one must span.
+    least
+        Values of a shorter one, at least.
+    """
+
+    def __init__(self, wanted: int, least: int, categories_max: int) -> None:
+        self._wanted, self._categories_max = wanted, categories_max
+        self._target = min(max(least, VALUES_MIN), wanted)
+        self._bound = wanted * ROWS_PER_VALUE
         self._kinds: list[Bytes] = []
         self._numbers: list[Floats] = []
+        self._ages: list[Ints] = []
+        self._times: list[Ints] = []
         self._texts: dict[str, int] = {}
+        self._begun = False
         self.rows = 0
         self._present = 0
 
-    def add(self, column: Column) -> Learned | None:
-        """Take a column; return the result once there is enough."""
+    def add(self, column: Column, ages: Ints, times: Ints) -> list[Learned]:
+        """Take a column, with each row's event time and the events that the model had had since the series began.
+
+        Returns what is now known: nothing yet, that values are held back, the reference window, or the last two.
+        """
         kinds = column.kind_of_rows()
+        before = self.rows
         self._kinds.append(kinds)
         self._numbers.append(self._coded(column))
+        self._ages.append(ages)
+        self._times.append(times)
         self.rows += len(column)
         self._present += int((kinds > NULL).sum())
-        if self._present < min(self._wanted, KIND_VALUES) and self.rows < self._wanted * ROWS_PER_VALUE:
-            return None
-        if self.rows < self._wanted:
-            return None
-        return self._finish(len(column))
+        spans = self._present >= self._target and int(ages[-1]) >= self._wanted
+        if not spans and self._present < self._wanted and self.rows < self._bound:
+            return []
+        return self._look(before)
 
     def _coded(self, column: Column) -> Floats:
         """The numbers, with texts as indices into the series' own list of them."""
@@ -86,29 +119,54 @@ class Learning:
             return self._texts.setdefault(text, len(self._texts))
         return self._categories_max
 
-    def _finish(self, last: int) -> Learned | None:
-        kinds = np.concatenate(self._kinds)
-        bound = self._wanted * ROWS_PER_VALUE
-        early = kinds[:bound]
+    def _look(self, before: int) -> list[Learned]:
+        kinds, numbers = np.concatenate(self._kinds), np.concatenate(self._numbers)
+        ages, times = np.concatenate(self._ages), np.concatenate(self._times)
+        self._kinds, self._numbers, self._ages, self._times = [kinds], [numbers], [ages], [times]
+        early = kinds[: self._bound]
         kind = _majority(early[early > NULL][:KIND_VALUES])
         clean = kinds == kind
         counted = np.cumsum(clean)
-        if counted[-1] >= self._wanted:
-            end = int(np.searchsorted(counted, self._wanted)) + 1
-        elif self.rows >= bound:
-            end = bound
-        else:
-            self._kinds, self._numbers = [kinds], [np.concatenate(self._numbers)]
-            return None
-        end = min(end, bound)
-        kinds, clean = kinds[:end], clean[:end]
-        missing = kinds <= NULL
-        values = np.concatenate(self._numbers)[:end][clean]
-        reference = None
-        if len(values) >= min(VALUES_MIN, self._wanted):
-            texts = [*self._texts, "other"]
-            reference, values = baseline.build(kind, values, texts, float(missing.mean()))
-        return Learned(kind, reference, values, missing, ~clean & ~missing, last - (self.rows - end))
+        found: list[Learned] = []
+        while (end := self._end(counted, ages)) is not None:
+            missing = kinds[:end] <= NULL
+            learned = Learned(kind, end - before, missing, ~clean[:end] & ~missing)
+            self._learn(learned, numbers[:end][clean[:end]], times[:end][clean[:end]])
+            learned.done = learned.reference is not None or int(counted[end - 1]) >= self._wanted or end >= self._bound
+            if learned.done or not self._begun:
+                found.append(learned)
+                self._begun = True
+            if learned.done:
+                break
+            self._target = min(2 * max(int(counted[end - 1]), self._target), self._wanted)
+        return found
+
+    def _end(self, counted: Ints, ages: Ints) -> int | None:
+        """Number of rows up to which the series is looked at next; None where they have not all come."""
+        ready = (counted >= self._wanted) | ((ages >= self._wanted) & (counted >= self._target))
+        first = int(np.argmax(ready)) if ready.any() else len(ready)
+        end = min(first + 1, self._bound)
+        return end if end <= len(ready) else None
+
+    def _learn(self, learned: Learned, values: Floats, times: Ints) -> None:
+        if len(values) < min(VALUES_MIN, self._wanted):
+            return
+        texts = [*self._texts, "other"]
+        reference, values = baseline.build(learned.kind, values, texts, float(learned.missing.mean()))
+        scores = score_table(reference.n)[reference.rank(values)]
+        clock = fit(scores, times)
+        parameters, day_events = 0, 1.0
+        if clock is not None:
+            scores, parameters, day_events = scores - clock.at(times), clock.parameters, clock.day_events
+        calibration = calibrate(scores, parameters, day_events)
+        full = len(values) >= self._wanted or len(learned.missing) >= self._bound
+        if full or calibration.worth >= SIZE_MIN:
+            learned.reference, learned.calibration, learned.clock, learned.values = (
+                reference,
+                calibration,
+                clock,
+                values,
+            )
 
 
 def _majority(kinds: Bytes) -> int:

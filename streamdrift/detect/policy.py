@@ -1,19 +1,25 @@
-"""The evidence policy of one lane: when its alert opens, and when it is resolved.
+"""The evidence policy of one lane: when its alert opens, is looked at again, and is resolved.
 
 Opens where the evidence of any window reaches the threshold, and the candidate rule agrees. Then the windows begin anew. It is
 resolved when a window four times as long as the one that gave the evidence (and at least ``resolve_events`` long) has
-filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery.
+filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery. An alert that came and
+went several times is held open instead, until a long time has passed without evidence.
+
+While it is open it is looked at again after 1, 2, 4, … 256 stretches, then each 256: whoever reads it may have to be told
+that it grew.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import numpy as np
 
-from streamdrift.blocks.column import Ints
-from streamdrift.detect.calibration import STRETCH, WINDOWS
+from streamdrift.blocks.column import Floats, Ints
+from streamdrift.detect.calibration import LONGEST, STRETCH, WINDOWS
 from streamdrift.detect.confirm import Evidence
 from streamdrift.settings import PolicySettings
 
@@ -24,12 +30,17 @@ CALM = 0.25
 """Share of the threshold below which a window counts as recovered."""
 
 
+Step = Literal["opens", "looks", "resolves"]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The lane's alert opens (``opens``) or is resolved, at the end of the j-th stretch of an update.
+    """What happens to the lane's alert at the end of the j-th stretch of an update.
 
     Attributes
     ----------
+    step
+        It opens, is open and to be looked at again, or is resolved.
     end
         Index, into the update's events, of the event that decided it.
     t
@@ -38,9 +49,11 @@ class Verdict:
         Score and window that gave it.
     back, onset
         Stretches since the estimated change point, and its event time in milliseconds.
+    onset_range
+        Earliest and latest event time that the evidence leaves for the change point; None where it is not estimated.
     """
 
-    opens: bool
+    step: Step
     j: int
     end: int
     t: float
@@ -48,6 +61,7 @@ class Verdict:
     window: int
     back: int
     onset: int
+    onset_range: tuple[int, int] | None = None
 
 
 class Lane:
@@ -65,8 +79,13 @@ class Lane:
         self._resolve_window = int(np.searchsorted(WINDOWS * STRETCH, settings.resolve_events))
         self._resolve_window = min(self._resolve_window, len(WINDOWS) - 1)
         self._start = 0
-        self._opened: int | None = None  # index of the window that must calm down
+        self._opened: Verdict | None = None
+        self._calm_window = 0  # index of the window that must calm down
         self._quiet_until = -1
+        self._flapping_ms = round(settings.flapping_s * 1000)
+        self._flapping_quiet_ms = round(settings.flapping_quiet_s * 1000)
+        self._openings: deque[int] = deque(maxlen=settings.flapping_openings)
+        self._loud_at = -1  # event time at which there was evidence last
         self.reached = 0
         """Stretches at whose end some window had the evidence, whether or not an alert could open."""
 
@@ -93,28 +112,31 @@ class Lane:
         self.reached += int((peaks.max(axis=1) >= self._threshold).sum())
         verdicts = []
         for j, stretch in enumerate(evidence.stretch.tolist()):
+            now = int(times[evidence.ends[j]])
             verdict = (
-                self._opening(evidence, j, stretch, peaks[j])
+                self._opening(evidence, j, stretch, peaks[j], now)
                 if self._opened is None
-                else self._resolution(evidence, j, stretch, float(peaks[j, self._opened]))
+                else self._continuing(evidence, j, stretch, peaks[j], now)
             )
-            if verdict is None or (verdict.opens and not self._may_open(verdict, int(times[verdict.end]), allowed)):
+            if verdict is None or (verdict.step == "opens" and not (now >= self._quiet_until and allowed(verdict))):
                 continue
-            self._start = stretch
-            if verdict.opens:
-                self._opened = min(max(verdict.window + LONGER, self._resolve_window), len(WINDOWS) - 1)
-            else:
-                self._opened = None
-                self._quiet_until = int(times[verdict.end]) + self._cooldown_ms
+            self._take(verdict, stretch, now)
             verdicts.append(verdict)
         return verdicts
 
-    def _may_open(self, verdict: Verdict, time: int, allowed: Callable[[Verdict], bool]) -> bool:
-        return time >= self._quiet_until and allowed(verdict)
+    def _take(self, verdict: Verdict, stretch: int, now: int) -> None:
+        if verdict.step == "looks":
+            return
+        self._start = stretch
+        if verdict.step == "opens":
+            self._opened, self._loud_at = verdict, now
+            self._openings.append(now)
+            self._calm_window = min(max(verdict.window + LONGER, self._resolve_window), len(WINDOWS) - 1)
+        else:
+            self._opened = None
+            self._quiet_until = now + self._cooldown_ms
 
-    def _opening(
-        self, evidence: Evidence, j: int, stretch: int, peaks: np.ndarray[tuple[int], np.dtype[np.float64]]
-    ) -> Verdict | None:
+    def _opening(self, evidence: Evidence, j: int, stretch: int, peaks: Floats, now: int) -> Verdict | None:
         if peaks.max() < self._threshold:
             return None
         reachable = evidence.t[j, stretch - self._start >= WINDOWS]
@@ -123,14 +145,37 @@ class Lane:
         # a large shift shows in every score: the first that proves it alone names it (location, spread, shape)
         channel = int(np.argmax(reachable.max(axis=0) >= self._threshold))
         window = int(reachable[:, channel].argmax())
-        back, onset = evidence.onset(j, self._start, channel, window)
         t = float(reachable[window, channel])
-        return Verdict(True, j, int(evidence.ends[j]), t, channel, window, back, onset)
+        back, onset, within = evidence.onset(j, self._start, (window, channel), t, now)
+        return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, back, onset, within)
 
-    def _resolution(self, evidence: Evidence, j: int, stretch: int, peak: float) -> Verdict | None:
-        window = self._opened or 0
-        if int(WINDOWS[window]) > stretch - self._start or peak >= CALM * self._threshold:
+    def _continuing(self, evidence: Evidence, j: int, stretch: int, peaks: Floats, now: int) -> Verdict | None:
+        opened = cast("Verdict", self._opened)
+        length, age = int(WINDOWS[self._calm_window]), stretch - self._start
+        if peaks[age >= WINDOWS].max(initial=0.0) >= self._threshold:
+            self._loud_at = max(self._loud_at, now)
+        if length <= age and peaks[self._calm_window] < CALM * self._threshold and not self._held_open(now):
+            onset = int(evidence.firsts[max(0, len(evidence.firsts) - len(evidence.ends) + j + 1 - length)])
+            peak = float(peaks[self._calm_window])
+            return Verdict("resolves", j, int(evidence.ends[j]), peak, 0, self._calm_window, length, onset)
+        if age & (age - 1) if age < LONGEST else age % LONGEST:
             return None
-        back = int(WINDOWS[window])
-        at = len(evidence.firsts) - len(evidence.ends) + j + 1 - back
-        return Verdict(False, j, int(evidence.ends[j]), peak, 0, window, back, int(evidence.firsts[max(0, at)]))
+        window = int(np.searchsorted(WINDOWS, age, "right")) - 1
+        t = float(evidence.t[j, window, opened.channel])
+        if t < self._threshold:
+            return None
+        return replace(
+            opened,
+            step="looks",
+            j=j,
+            end=int(evidence.ends[j]),
+            t=t,
+            window=window,
+            back=min(opened.back + age, LONGEST),
+        )
+
+    def _held_open(self, now: int) -> bool:
+        """Whether this alert has come and gone so often that it stays open until it has been quiet for long."""
+        openings = self._openings
+        flapping = len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
+        return flapping and now - self._loud_at < self._flapping_quiet_ms

@@ -18,15 +18,18 @@ from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
 from streamdrift.detect.baseline import Reference
 from streamdrift.detect.budget import Budget, budget, held_to
-from streamdrift.detect.calibration import STRETCH, calibrate, score_table
+from streamdrift.detect.calibration import STRETCH, Calibration, score_table
+from streamdrift.detect.clock import ClockProfile
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.far_out import FarOut
 from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
@@ -39,16 +42,25 @@ class WatchSettings:
     detectors: DetectorSettings
     policy: PolicySettings
     anomalies: AnomalySettings
-    reference_events: int
+    reference: ReferenceSettings
     categories_max: int
 
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a block that a series is given: their block, their number in it, and their segment's traffic share."""
+    """The rows of a block that a series is given.
+
+    Attributes
+    ----------
+    share
+        (n,) the segment's share of the model's traffic, as of each row.
+    age
+        (n,) events that the model had had since the segment's first, this one included.
+    """
 
     block: Block
     share: Floats
+    age: Ints
 
 
 class Series:
@@ -57,14 +69,18 @@ class Series:
     def __init__(self, identity: Identity, settings: WatchSettings, invalid_counts: Counter[str]) -> None:
         self.identity, self._settings = identity, settings
         self._invalid_counts = invalid_counts
-        self._learning: Learning | None = Learning(settings.reference_events, settings.categories_max)
+        reference = settings.reference
+        self._learning: Learning | None = Learning(reference.events, reference.segment_events, settings.categories_max)
+        self._first_age = 0
         self._seen = 0
         self._missing: ShareLane | None = None
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
-        self._kind = NUMBER
+        self._kind: int | None = None
         self._open: dict[str, Alert] = {}
+        self._told: dict[str, Alert] = {}
         self._first_time = 0
+        self._asked = settings.policy
         self.budget: Budget | None = None
 
     @property
@@ -73,49 +89,65 @@ class Series:
         return self._values
 
     @property
+    def is_held_back(self) -> bool:
+        """Whether the reference window still is too short for what the series does, so that its values are not judged."""
+        return self._learning is not None and self._kind is not None
+
+    @property
     def heat(self) -> float | None:
         """How far the current window is from the reference, 0 to 1; None while learning."""
-        if self._learning is not None:
+        if self._kind is None:
             return None
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
     def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
         """Take the rows' values; return alerts, each with the row that decided it, in event order."""
-        begin = 0
+        n, learned_rows = len(column), 0
+        faults_from = 0 if self._kind is not None else n
         if self._learning is not None:
+            begin = 0
             if not self._learning.rows:
                 begin = first_present(column)
-                self._first_time = int(rows.block.time[min(begin, len(column) - 1)])
-            learned = self._learning.add(column.take(slice(begin, None))) if begin < len(column) else None
-            if learned is None:
-                self._seen += len(column) - begin
-                return []
-            self._seen += learned.consumed
-            begin += learned.consumed
-            self._learning = None
-            self._settings = self._within_budget(rows, begin - 1, len(learned.missing))
-            self._begin(learned)
-        return self._watch(rows, column.take(slice(begin, None)) if begin else column, begin)
+                if begin < n:
+                    self._first_age = int(rows.age[begin]) - 1
+                    self._first_time = int(rows.block.time[begin])
+            ages = rows.age[begin:] - self._first_age
+            times = rows.block.time[begin:]
+            for learned in self._learning.add(column.take(slice(begin, None)), ages, times) if begin < n else ():
+                learned_rows = begin + learned.rows
+                faults_from = min(faults_from, learned_rows)
+                self._hold_to_budget(rows, learned_rows - 1, len(learned.missing))
+                self._begin(learned)
+            if self._learning is not None:
+                learned_rows = n
+            self._seen += faults_from - begin
+        return self._watch(rows, column, faults_from, learned_rows)
 
-    def _within_budget(self, rows: Rows, last: int, learned: int) -> WatchSettings:
-        """The settings with the threshold that the false-alarm budget asks for, as of the reference window's last row."""
-        block, settings = rows.block, self._settings
-        since = int(block.time[last])
-        share, lanes = float(rows.share[last]), int(block.breadth[last])
-        self.budget = budget(settings.policy, learned, since - self._first_time, share, lanes, since)
-        return replace(settings, policy=held_to(settings.policy, self.budget))
+    def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
+        """Take the threshold that the false-alarm budget asks for, as of the last row that was learned from."""
+        now, lanes = int(rows.block.time[last]), int(rows.block.breadth[last])
+        counted = own, int(rows.age[last]) - self._first_age
+        since = now if self.budget is None else self.budget.since
+        self.budget = budget(self._asked, counted, now - self._first_time, lanes, since)
+        self._settings = replace(self._settings, policy=held_to(self._asked, self.budget))
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
-        self._kind = learned.kind
-        if settings.anomalies.enabled:
-            self._missing = ShareLane(learned.missing, settings.policy, notes=1)
-            self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
-        if learned.reference is not None:
-            self._values = ValueWatch(learned.reference, learned.values, settings)
+        if self._kind is None:
+            self._kind = learned.kind
+            if settings.anomalies.enabled:
+                self._missing = ShareLane(learned.missing, settings.policy, notes=1)
+                self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
+        if learned.done:
+            self._learning = None
+        if learned.reference is not None and learned.calibration is not None and learned.values is not None:
+            self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
 
-    def _watch(self, rows: Rows, column: Column, begin: int) -> list[tuple[int, Alert]]:
+    def _watch(self, rows: Rows, column: Column, begin: int, values_from: int) -> list[tuple[int, Alert]]:
+        """Look for faults from row ``begin`` on, and at the values from row ``values_from`` on."""
+        if begin:
+            column = column.take(slice(begin, None))
         n = len(column)
         if not n:
             return []
@@ -138,12 +170,14 @@ class Series:
         if invalid.any():
             self._count_invalid(kinds[invalid])
         if self._values is not None:
+            clean[: max(0, values_from - begin)] = False
             places = np.flatnonzero(clean)
             read = self._values.reference.read(column, clean)
             if len(read):
                 found += [(int(places[i]), change) for i, change in self._values.update(read, times[clean])]
         found.sort(key=lambda pair: pair[0])
-        return [(begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found]
+        alerts = ((begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found)
+        return [(row, alert) for row, alert in alerts if alert is not None]
 
     def _count_invalid(self, kinds: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> None:
         infinite = int((kinds == INFINITE).sum())
@@ -152,24 +186,43 @@ class Series:
         if infinite < len(kinds):
             self._invalid_counts["wrong_type"] += len(kinds) - infinite
 
-    def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert:
-        opened = self._open.pop(change.lane, None) if not change.opens else None
+    def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert | None:
+        """The change as an alert; None where an open one is what it was."""
+        opened = self._open.get(change.lane)
+        if change.step == "looks":
+            if opened is None or not explain.has_grown(
+                self._told[change.lane], change, self._settings.policy.update_factor
+            ):
+                return None
+        elif change.step == "resolves":
+            self._open.pop(change.lane, None)
+        else:
+            opened = None
         alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
         if self.budget is not None and change.threshold == self.budget.threshold:
             alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
-        if change.opens and change.lane:
-            self._open[change.lane] = alert
+        if change.lane and change.step != "resolves":
+            self._told[change.lane] = alert
+            if opened is None:
+                self._open[change.lane] = alert
         return alert
 
 
 class ValueWatch:
     """The clean values of a series: detectors open candidates, the scan confirms them."""
 
-    def __init__(self, reference: Reference, values: Floats, settings: WatchSettings) -> None:
-        self.reference, self._settings = reference, settings
+    def __init__(
+        self,
+        reference: Reference,
+        calibration: Calibration,
+        clock: ClockProfile | None,
+        values: Floats,
+        settings: WatchSettings,
+    ) -> None:
+        self.reference, self._clock, self._settings = reference, clock, settings
         self._table = score_table(reference.n)
-        self.calibration = calibrate(self._table[reference.rank(values)])
-        self._scan = Scan(self.calibration)
+        self.calibration = calibration
+        self._scan = Scan(calibration)
         self._lane = Lane(settings.policy)
         self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, self._ks)
@@ -178,6 +231,9 @@ class ValueWatch:
         self._seen = 0
         self._recent = values[-RECENT:].copy()
         self._unseen = self._unseen_lane(values)
+        numeric = reference.kind == NUMBER and settings.anomalies.enabled
+        self._far_out = FarOut(reference, values, settings.policy) if numeric else None
+        self._frozen = Frozen(values) if settings.anomalies.enabled else None
 
     def _unseen_lane(self, values: Floats) -> ShareLane | None:
         """Categories that the reference lacks, against the share that its second half had of what its first lacked."""
@@ -203,7 +259,25 @@ class ValueWatch:
         return self._ks.distance if self._ks else 0.0
 
     def update(self, raw: Floats, times: Ints) -> list[tuple[int, Change]]:
-        """Take (n,) values and their times; return changes with the index of the value that decided each."""
+        """Take (n,) values and their times; return changes with the index of the value that decided each.
+
+        Faults first; what is far out is a fault, and not shown to the detectors.
+        """
+        found: list[tuple[int, Change]] = []
+        if self._frozen is not None:
+            freezes = self._frozen.update(raw, times)
+            found += [(freeze.end, explain.frozen(freeze, self._frozen, self.reference)) for freeze in freezes]
+        if self._far_out is not None:
+            far, named = self._far_out.update(raw, times)
+            found += named
+            if far.any():
+                near = np.flatnonzero(~far)
+                return found + [(int(near[i]), change) for i, change in self._judge(raw[near], times[near])]
+        return found + self._judge(raw, times)
+
+    def _judge(self, raw: Floats, times: Ints) -> list[tuple[int, Change]]:
+        if not len(raw):
+            return []
         reference = self.reference
         rank = reference.rank(raw)
         values = Values(raw, reference.standardise(raw), rank)
@@ -216,7 +290,8 @@ class ValueWatch:
             for verdict in self._unseen.update(unseen, times):
                 window = _window(recent, first + verdict.end, verdict.back)
                 found.append((verdict.end, explain.new_category(self._unseen, verdict, reference, window)))
-        evidence = self._scan.update(self._table[rank], times)
+        scores = self._table[rank]
+        evidence = self._scan.update(scores if self._clock is None else scores - self._clock.at(times), times)
         if self._settings.policy.confirm == "off":
             found += self._unconfirmed(flags, recent, first, times)
         elif evidence is not None:

@@ -107,7 +107,7 @@ class Traffic:
             raise RuntimeError("silence was judged before it was learned")
         seconds = (gap.at - gap.since) / 1000
         change = Change(
-            gap.opens,
+            "opens" if gap.opens else "resolves",
             "silence",
             "anomaly",
             "silence",
@@ -144,7 +144,7 @@ class Traffic:
             return 0
         all_gaps = np.concatenate(self._gaps)
         span_ms, lanes = float(all_gaps.sum()) * 1000, int(block.breadth[used - 1])
-        found = budget(self._settings.policy, wanted, span_ms, 1.0, lanes, int(block.time[used - 1]))
+        found = budget(self._settings.policy, (wanted, wanted), span_ms, lanes, int(block.time[used - 1]))
         self._settings = replace(self._settings, policy=held_to(self._settings.policy, found))
         self._rate = _Rate(all_gaps, self._settings)
         columns = {name: [text for part in parts for text in part] for name, parts in self._codes.items()}
@@ -155,9 +155,9 @@ class Traffic:
     def _alert(self, segment: dict[str, str], change: Change, block: Block, row: int, seen: int) -> Alert:
         identity = Identity(self.model, segment, FEATURE, "traffic", self._config_hash)
         key = (change.lane, str(segment))
-        opened = None if change.opens else self._open.pop(key, None)
+        opened = None if change.step == "opens" else self._open.pop(key, None)
         alert = explain.alert(identity, change, block, row, seen + row + 1, change.reference.get("share", 1.0), opened)
-        if change.opens:
+        if change.step == "opens":
             self._open[key] = alert
         return alert
 
@@ -180,7 +180,7 @@ class _Rate:
         evidence = self._scan.update(self._table[self.reference.rank(gaps)], times)
         if evidence is None:
             return []
-        verdicts = self._lane.judge(evidence, times, lambda _: True)
+        verdicts = [v for v in self._lane.judge(evidence, times, lambda _: True) if v.step != "looks"]
         return [(v.end, {}, self._change(v, evidence, times)) for v in verdicts]
 
     def _change(self, verdict: Verdict, evidence: Evidence, times: Ints) -> Change:
@@ -188,7 +188,7 @@ class _Rate:
         span_s = max((int(times[verdict.end]) - verdict.onset) / 1000, 1e-3)
         then, now = 1 / max(self.mean_s, 1e-6), verdict.back * STRETCH / span_s
         return Change(
-            verdict.opens,
+            verdict.step,
             "rate",
             "anomaly",
             "volume_drop" if slower else "volume_surge",
@@ -245,7 +245,7 @@ class _Shares:
             if lane.is_open or peaks[i] >= self._threshold:
                 own = evidence.of(i)
                 segment = dict([self._names[i]])
-                verdicts = lane.judge(own, times, lambda _: True)
+                verdicts = [v for v in lane.judge(own, times, lambda _: True) if v.step != "looks"]
                 found += [(v.end, segment, self._change(v, own, self._shares[i])) for v in verdicts]
         return found
 
@@ -260,7 +260,7 @@ class _Shares:
     def _change(self, verdict: Verdict, evidence: Evidence, share: float) -> Change:
         now = evidence.mean(verdict.j, verdict.back, 0)
         return Change(
-            verdict.opens,
+            verdict.step,
             "share",
             "anomaly",
             "silence" if now <= GONE * share else "volume_drop",

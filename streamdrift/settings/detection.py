@@ -14,6 +14,8 @@ class ReferenceSettings(Section):
 
     events: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """First clean events of a series that become its reference window."""
+    segment_events: Annotated[int, Field(ge=100, le=100_000)] = 100
+    """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
 
 
 class AdwinSettings(Section):
@@ -80,6 +82,14 @@ class PolicySettings(Section):
     """Events of a series without evidence after which an open alert is resolved."""
     alert_cooldown_s: NonNegative = 3_600.0
     """Event time after a resolved alert in which the same series and reason stays quiet."""
+    update_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
+    """An open alert is sent again when its effect has grown by this factor."""
+    flapping_openings: Annotated[int, Field(ge=2, le=100)] = 3
+    """Openings of one alert within `flapping_s` from which it is held open: what comes and goes wakes nobody each time."""
+    flapping_s: NonNegative = 14 * 86_400.0
+    """Event time in which openings are counted."""
+    flapping_quiet_s: NonNegative = 7 * 86_400.0
+    """Event time without evidence after which an alert that is held open is resolved."""
 
 
 class AnomalySettings(Section):

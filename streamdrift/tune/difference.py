@@ -22,7 +22,7 @@ class Episode:
     Attributes
     ----------
     paged
-        Whether somebody would have been told of it.
+        Whether somebody would have been told of it, or of its growth.
     """
 
     alert: Alert
@@ -59,6 +59,10 @@ class Episodes:
                 for episode in mine:
                     if episode.alert.alert_id == alert.resolves:
                         episode.end = alert.detected_at
+            elif alert.updates is not None:
+                for episode in mine:
+                    if episode.alert.alert_id == alert.updates:
+                        episode.paged |= paged
             elif self.count >= EPISODES_MAX:
                 raise InputProblem(
                     f"more than {EPISODES_MAX:,} alerts are too many to compare; name one --model, or a shorter history"

@@ -19,7 +19,7 @@ import numpy as np
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect.baseline import significant
 from streamdrift.detect.calibration import STRETCH, UNIT, WINDOWS, Calibration
-from streamdrift.detect.confirm import rate
+from streamdrift.detect.confirm import Scan
 from streamdrift.detect.series import ValueWatch
 
 HOURS_PER_WEEK = 168
@@ -120,11 +120,5 @@ class _Search:
 
 def evidence(scores: Floats, calibration: Calibration, usable: int) -> Floats:
     """(k,) most evidence over the first ``usable`` windows, of k mean scores (k, C) relative to the reference's."""
-    k = calibration
-    deviation = (scores / k.sd)[:, None, :]
-    best = np.zeros(len(scores))
-    for excess, skew in ((deviation - k.high[:usable], k.skew_up), (k.low[:usable] - deviation, k.skew_down)):
-        t = k.size[:usable] * rate(np.maximum(excess, 0.0), np.where(np.isfinite(skew), skew, 0.0))
-        t[..., ~np.isfinite(skew)] = 0.0
-        best = np.maximum(best, t.max(axis=(1, 2)))
-    return best
+    found: Floats = Scan(calibration).of_shift(scores)[:, :usable].max(axis=(1, 2))
+    return found

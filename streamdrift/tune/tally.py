@@ -18,9 +18,9 @@ class Count:
     Attributes
     ----------
     alerts
-        That fired, whatever their severity.
+        That opened, whatever their severity.
     pages
-        Alerts that would have paged somebody: those that opened an incident, or made it grow by a band.
+        Alerts, or their updates, that would have paged somebody: those that opened an incident, or made it grow by a band.
     """
 
     alerts: int = 0
@@ -54,10 +54,11 @@ class Tally:
             paged = self._page(alert)
             pages.append(paged)
             if alert.status == "firing":
-                self.reasons[alert.reason] += 1
+                opens = alert.updates is None
+                self.reasons[alert.reason] += opens
                 self.features.add(alert.feature)
                 for count in self._counts(alert):
-                    count.alerts += 1
+                    count.alerts += opens
                     count.pages += paged
         return pages
 

@@ -63,7 +63,7 @@ def test_at_the_threshold_the_budget_is_spent_and_never_exceeded(pages: float, e
 @pytest.mark.parametrize(("pages", "span_ms"), [(1.0, 1_000), (0.01, 1_000), (1.0, 10**8), (1e9, 1)])
 def test_the_budget_only_raises_the_floor(pages: float, span_ms: int) -> None:
     policy = PolicySettings(false_pages_per_model_week=pages)
-    found = budget(policy, 5_000, span_ms, 0.5, 40, START)
+    found = budget(policy, (5_000, 10_000), span_ms, 40, START)
     assert found.events_per_week == pytest.approx(10_000 * WEEK_S * 1000 / span_ms)
     wanted = threshold(pages, found.events_per_week, 40)
     assert found.threshold == pytest.approx(max(policy.threshold, wanted), abs=1e-3)
@@ -72,7 +72,7 @@ def test_the_budget_only_raises_the_floor(pages: float, span_ms: int) -> None:
 
 
 def test_a_reference_without_length_tells_no_rate() -> None:
-    found = budget(PolicySettings(), 5_000, 0, 1.0, 40, START)
+    found = budget(PolicySettings(), (5_000, 5_000), 0, 40, START)
     assert (found.threshold, found.expected_false_per_week) == (16.0, None)
 
 

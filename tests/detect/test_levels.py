@@ -51,7 +51,7 @@ def opened(stream: Floats) -> list[int]:
     evidence = scan.update(TABLE[reference.rank(stream[REFERENCE:])], times)
     assert evidence is not None
     verdicts: list[Verdict] = lane.judge(evidence, times, lambda _: True)
-    return [REFERENCE + v.end for v in verdicts if v.opens]
+    return [REFERENCE + v.end for v in verdicts if v.step == "opens"]
 
 
 @pytest.mark.parametrize("kind", ["normal", "t3", "lognormal", "rare flag", "rounded", "ar.5", "ar.9", "season"])
@@ -107,7 +107,7 @@ def test_a_rare_share_is_judged_as_poisson() -> None:
     assert evidence is not None
     p = 0.5 / 5_001
     x = 3 / 16 / p
-    assert float(evidence.t[0, 0, 0]) == pytest.approx(16 * p * (x * np.log(x) - x + 1), rel=1e-3)
+    assert float(evidence.t[0, 0, 0]) == pytest.approx(16 * p * (x * np.log(x) - x + 1), rel=1e-2)
 
 
 def test_the_rate_function_meets_its_gaussian_limit() -> None:

@@ -15,15 +15,19 @@ STEP_MS = 600_000
 EVENTS = 3_600
 BURST, EVERY = 48, 640
 SMALL: dict[str, Any] = {
-    "reference": {"events": 200},
+    "reference": {"events": 200, "segment_events": 200},
     "detectors": {"ks": {"window_events": 100}},
-    "policy": {"resolve_events": 64},
+    "policy": {"resolve_events": 64, "flapping_openings": 100},
 }
 TREE = Settings.model_validate(SMALL)
-ENVIRONMENT = {"STREAMDRIFT_POLICY__RESOLVE_EVENTS": "64"}
+ENVIRONMENT = {
+    "STREAMDRIFT_REFERENCE__SEGMENT_EVENTS": "200",
+    "STREAMDRIFT_POLICY__RESOLVE_EVENTS": "64",
+    "STREAMDRIFT_POLICY__FLAPPING_OPENINGS": "100",
+}
 
 
-def shop(n: int = EVENTS, seed: int = 4, model: str = "shop", restless: float = 1.2) -> list[dict[str, Any]]:
+def shop(n: int = EVENTS, seed: int = 4, model: str = "shop", restless: float = 1.5) -> list[dict[str, Any]]:
     """`price` in country=DE is a standard deviation off for some hours every few days; all else is quiet."""
     rng = np.random.default_rng(seed)
     events = []

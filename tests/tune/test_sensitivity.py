@@ -5,10 +5,11 @@ import pytest
 
 from streamdrift.blocks.column import BOOLEAN, NUMBER, TEXT, Floats
 from streamdrift.detect import baseline
+from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.policy import Lane
 from streamdrift.detect.series import ValueWatch, WatchSettings
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
 from streamdrift.tune.sensitivity import HOURS_PER_WEEK, Sensitivity, evidence, sensitivity
 
 RNG = np.random.default_rng(11)
@@ -16,9 +17,14 @@ POLICY = PolicySettings(require="none")
 
 
 def watch(values: Floats, kind: int = NUMBER, texts: list[str] | None = None) -> ValueWatch:
-    reference, own = baseline.build(kind, values, texts or [], 0.0)
-    settings = WatchSettings(DetectorSettings(), POLICY, AnomalySettings(), len(values), 1_000)
-    return ValueWatch(reference, own, settings)
+    return watch_with(values, kind, texts or [], null_rate=0.0)
+
+
+def watch_with(values: Floats, kind: int, texts: list[str], null_rate: float) -> ValueWatch:
+    reference, own = baseline.build(kind, values, texts, null_rate)
+    calibration = calibrate(score_table(reference.n)[reference.rank(own)])
+    settings = WatchSettings(DetectorSettings(), POLICY, AnomalySettings(), ReferenceSettings(), 1_000)
+    return ValueWatch(reference, calibration, None, own, settings)
 
 
 def found(watched: ValueWatch, per_hour: float, threshold: float = 16.0) -> Sensitivity:
@@ -36,7 +42,7 @@ def share_seen(watched: ValueWatch, shift: float, per_hour: int, runs: int = 100
         times = np.arange(len(values))
         judged = scan.update(watched.table[watched.reference.rank(values)], times)
         assert judged is not None
-        hits += any(v.opens and v.end >= before for v in lane.judge(judged, times, lambda _: True))
+        hits += any(v.step == "opens" and v.end >= before for v in lane.judge(judged, times, lambda _: True))
     return hits / runs
 
 
@@ -72,10 +78,8 @@ def test_none_shows_in_less_than_a_window_nor_beyond_what_a_window_can_prove(per
 
 def test_only_events_with_a_value_count() -> None:
     values = RNG.standard_normal(2_000)
-    full = watch(values)
-    reference, own = baseline.build(NUMBER, values, [], 0.5)
-    half = ValueWatch(reference, own, WatchSettings(DetectorSettings(), POLICY, AnomalySettings(), 2_000, 1_000))
-    assert found(half, 200) == found(full, 100)
+    half = watch_with(values, NUMBER, [], null_rate=0.5)
+    assert found(half, 200) == found(watch(values), 100)
 
 
 def test_dependence_costs_sensitivity() -> None:

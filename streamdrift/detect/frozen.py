@@ -1,0 +1,83 @@
+"""A value that no longer changes: a run of one value, far longer than any in the reference window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from streamdrift.blocks.column import Floats, Ints
+
+RUN_MIN = 20
+"""Shortest run that may be called frozen."""
+FACTOR = 4
+"""Frozen is a run this many times the longest of the reference."""
+THAWED = 64
+"""Values since a frozen run ended after which the series is well again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """The value froze (``opens``) or moves again: at index ``end`` of an update, ``run`` values since event time ``onset``."""
+
+    opens: bool
+    end: int
+    value: float
+    run: int
+    onset: int
+
+
+class Frozen:
+    """The run of one series.
+
+    >>> import numpy as np
+    >>> frozen = Frozen(np.arange(100.0))
+    >>> [f.end for f in frozen.update(np.repeat([1.0, 2.0], [5, 30]), np.arange(35))]
+    [24]
+    """
+
+    def __init__(self, reference: Floats) -> None:
+        starts = np.flatnonzero(np.diff(reference, prepend=np.nan) != 0)
+        self.longest = int(np.diff(np.append(starts, len(reference))).max())
+        # a series that hardly ever changes can't freeze
+        self.limit = max(RUN_MIN, FACTOR * self.longest) if len(starts) > 1 else None
+        self._value, self._run, self._since = np.nan, 0, 0
+        self._frozen: Freeze | None = None
+        self._moving = 0
+
+    def update(self, values: Floats, times: Ints) -> list[Freeze]:
+        """Take (n,) values and their times; return what froze or moves again."""
+        n, limit = len(values), self.limit
+        if limit is None or not n:
+            return []
+        starts = np.flatnonzero(np.diff(values, prepend=self._value) != 0)
+        found: list[Freeze] = []
+        if not len(starts) or starts[0]:
+            self._goes_on(0, int(starts[0]) if len(starts) else n, found)
+        if not len(starts):
+            return found
+        ends = np.append(starts[1:], n)
+        if self._frozen is None and (ends - starts).max() < limit:
+            last = int(starts[-1])  # the usual case, at no cost: nothing froze, and nothing is frozen
+            self._value, self._run, self._since = float(values[last]), n - last, int(times[last])
+            return found
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            self._value, self._run, self._since = float(values[start]), 0, int(times[start])
+            self._goes_on(start, end, found)
+        return found
+
+    def _goes_on(self, start: int, end: int, found: list[Freeze]) -> None:
+        """The values from index ``start`` to before ``end`` are those of the run."""
+        limit = self.limit or RUN_MIN
+        before, self._run = self._run, self._run + end - start
+        if before < limit <= self._run:
+            at = start + limit - before - 1
+            if self._frozen is None:
+                self._frozen = Freeze(True, at, self._value, limit, self._since)
+                found.append(self._frozen)
+            self._moving = 0
+        elif self._run < limit and self._frozen is not None:
+            self._moving += end - start
+            if self._moving >= THAWED:
+                found.append(Freeze(False, end - 1 - (self._moving - THAWED), self._value, self._moving, self._since))
+                self._frozen, self._moving = None, 0
