@@ -135,6 +135,9 @@ def test_tune_finds_in_a_topic_what_it_finds_in_a_file(
     told = [streamdrift("tune", *history, "--json", "-", settings=where) for history in ([path], ["--topic", topic])]
     assert [done.code for done in told] == [0, 0], told[1].said
     of_file, of_topic = (json.loads(done.out) for done in told)
+    # how many events a model had is counted by partition, and so a few less are known of at the beginning
+    expected = [found["models"][0].pop("expected_false_per_week") for found in (of_file, of_topic)]
+    assert expected[0] == pytest.approx(expected[1], rel=0.05)
     assert of_topic == of_file
     assert of_file["replays"] == 3
     nothing = streamdrift("tune", "--topic", topic, "--last", "1", settings=where)

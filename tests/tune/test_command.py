@@ -79,7 +79,7 @@ def test_a_change_of_settings_is_told_as_markdown(shops: str, tmp_path: Path) ->
     before, after = (replayed(shops, threshold) for threshold in ("16", "32"))
     assert f"| incidents that page | {before['incidents']} | {after['incidents']} |  |  |" in done.out
     assert before["incidents"] > after["incidents"]
-    lost = sum(line.startswith("| 20") for line in done.out.split("**Lost")[1].splitlines())
+    lost = sum(line.startswith("| 20") for line in done.out.split("**Lost")[1].split("**Told")[0].splitlines())
     assert f"| alerts | {lost + after_alerts(done)} | {after_alerts(done)} | 0 | {lost} |" in done.out
 
 
