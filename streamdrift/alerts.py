@@ -77,10 +77,10 @@ class Alert:
     position
         Where the event stands that triggered it: ``{topic, partition, offset}`` or ``{file, line}``.
         Not part of the identity: the same events by another way give the same alert.
-    resolves, updates
-        ``alert_id`` of the alert that this one closes; of the one that opened, where this one says that it grew.
     onset_range
-        Earliest and latest plausible change point.
+        Earliest and latest plausible onset.
+    updates
+        Of an alert that tells how an open one grew: the ``alert_id`` of the one that opened. Not part of the identity.
     """
 
     series_id: str
@@ -109,8 +109,8 @@ class Alert:
     position: dict[str, Any] = field(default_factory=dict)
     p_value: float | None = None
     resolves: str | None = None
-    updates: str | None = None
     onset_range: tuple[int, int] | None = None
+    updates: str | None = None
     expected_false_per_week: float | None = None
 
     @property
@@ -127,6 +127,11 @@ class Alert:
         )
 
     @property
+    def opening_id(self) -> str:
+        """Id of the alert that opened: its own, or that of the one it updates."""
+        return self.updates or self.alert_id
+
+    @property
     def model_name(self) -> str:
         """The model's name, the key of the alerts topic."""
         return str(self.model["name"])
@@ -137,7 +142,9 @@ class Alert:
         for name in _FIELDS:
             value = getattr(self, name)
             if value is not None:
-                data[name] = _written(name, value)
+                data[name] = rfc3339(value) if name in _TIMES else value
+        if self.onset_range is not None:
+            data["onset_range"] = [rfc3339(ms) for ms in self.onset_range]
         return orjson.dumps(
             {
                 "specversion": "1.0",
@@ -179,7 +186,7 @@ class Alert:
                 fields[name] = _milliseconds(fields[name])
             if fields.get("onset_range") is not None:
                 earliest, latest = map(_milliseconds, fields["onset_range"])
-                fields["onset_range"] = earliest, latest
+                fields["onset_range"] = (earliest, latest)
             fields["detectors"] = tuple(fields["detectors"])
             if fields.get("severity") not in {"info", "warning", "critical"}:
                 fields["severity"] = "warning"
@@ -188,14 +195,8 @@ class Alert:
             raise Rejected("not_an_alert", f"field missing or of a wrong type: {e!r}") from e
 
 
-def _written(name: str, value: Any) -> Any:
-    if name == "onset_range":
-        return [rfc3339(time) for time in value]
-    return rfc3339(value) if name in _TIMES else value
-
-
-def _milliseconds(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+def _milliseconds(iso: str) -> int:
+    return round(datetime.fromisoformat(iso).timestamp() * 1000)
 
 
 _FIELDS = tuple(Alert.__dataclass_fields__)

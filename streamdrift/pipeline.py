@@ -205,6 +205,7 @@ class Counters:
         self._invalid: Counter[str] = Counter()
         self._limits: Counter[str] = Counter()
         self._duplicates = 0
+        self._uncategorical = 0
 
     def batch(self, stage: str, batch: Batch) -> None:
         """Count a batch's events and dead letters."""
@@ -235,6 +236,14 @@ class Counters:
         for limit, n in (bank.limits_hit - self._limits).items():
             self._metrics.limit_hits.labels(limit).inc(n)
         self._metrics.duplicates.labels("detect").inc(bank.duplicates - self._duplicates)
+        for model, feature in bank.uncategorical[self._uncategorical :]:
+            structlog.get_logger("streamdrift").warning(
+                "too many categories",
+                model=model,
+                feature=feature,
+                advice="if it is free text, name it in free_text; if it is an id, an override with enabled=false leaves it out",
+            )
+        self._uncategorical = len(bank.uncategorical)
         self._invalid, self._limits, self._duplicates = bank.invalid.copy(), bank.limits_hit.copy(), bank.duplicates
 
 

@@ -23,7 +23,7 @@ def suspects(incident: Incident, changes: Iterable[Change]) -> Sequence[Change]:
         if -BEFORE_MS <= change.time - incident.onset_at <= AFTER_MS
         and (not change.models or incident.model in change.models)
         and (not change.features or set(change.features) & set(radius.features))
-        and all(radius.segment.get(d, v) == v for d, v in change.segments.items())
+        and any(all(place.get(d, v) == v for d, v in change.segments.items()) for place in radius.segments)
     ]
     return sorted(found, key=lambda change: (abs(change.time - incident.onset_at), change.change_id))[:SHOWN_MAX]
 

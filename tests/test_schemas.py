@@ -98,6 +98,8 @@ TAKEN: dict[str, list[Any]] = {
         MODEL | {"prediction": {"label": True}},
         MODEL | {"prediction": {"score": 0.5}, "features": None},
         MODEL | {"embeddings": {"photo": [0.5, 1]}},
+        MODEL | {"embeddings": {"photo": None}},
+        MODEL | {"prediction": {"probabilities": {"late": 0.31}}},
         MODEL | {"features": {"a": None, "b": "text", "c": False, "d": -1.5e300}},
         MODEL | FEATURES | {"occurred_at": "2013-04-01T08:15:00.123+02:00"},
         MODEL | FEATURES | {"occurred_at": 1_364_804_100_000},
@@ -204,7 +206,9 @@ def test_alerts_keep_to_the_schema() -> None:
     firing = alert()
     drift = alert(kind="drift", reason="mean_shift", effect_unit="sd", p_value=1e-9, position={"file": "f", "line": 1})
     resolved = alert(status="resolved", resolves=firing.alert_id, model={"name": "m", "version": None}, position={})
-    for a in (firing, drift, resolved):
+    grown = alert(updates=firing.alert_id, onset_range=(1_366_185_600_000, 1_366_186_200_000), events_seen=13_000)
+    for a in (firing, drift, resolved, grown):
+        assert Alert.from_cloudevent(a.to_cloudevent()) == a
         message = orjson.loads(a.to_cloudevent())
         validator("alert").validate(message)
         assert message["id"] == message["data"]["alert_id"] == a.alert_id
@@ -269,6 +273,9 @@ def _with(**fields: Any) -> Callable[[dict[str, Any]], None]:
         _with(position={"topic": "t"}),
         _with(role="unknown"),
         _with(reference={"n": "many"}),
+        _with(updates="7"),
+        _with(onset_range=["2013-04-17T08:00:00Z"]),
+        _with(onset_range=["yesterday", "today"]),
         _with(current={"n": 1, "histogram": {"edges": [0, 1]}}),
     ],
 )

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from streamdrift.blocks import vectors
 from streamdrift.blocks.block import Block, Coded, Stream
-from streamdrift.blocks.breadth import Breadth
+from streamdrift.blocks.breadth import Breadth, of_embeddings
 from streamdrift.blocks.column import Codes, Column, Ints, from_values
 from streamdrift.blocks.labels import LabelJoin, Outcome
+from streamdrift.blocks.vectors import Vectors
 from streamdrift.errors import Rejected
 from streamdrift.events import inference, label
 from streamdrift.events.inference import Inference, Limits
@@ -127,7 +130,10 @@ class Assembler:
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
         }
-        return self._block(model, "events", rows, columns, self._breadth_of("events", model, rows, signals))
+        features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
+        block = self._block(model, "events", rows, columns, self._breadth_of("events", model, rows, features))
+        block.vectors = _vectors([event for _, _, event in rows])
+        return block
 
     def _labels_block(self, model: str, rows: list[tuple[int, Record, Outcome]]) -> Block:
         errors = [outcome.error for _, _, outcome in rows]
@@ -176,6 +182,16 @@ class Assembler:
             columns,
             {name: _coded([row.segments.get(name) for row in told]) for name in dimensions},
         )
+
+
+def _vectors(events: list[Inference]) -> dict[str, Vectors]:
+    found: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, event in enumerate(events):
+        for name, value in event.embeddings.items():
+            rows, values = found.setdefault(name, ([], []))
+            rows.append(row)
+            values.append(value)
+    return {name: vectors.from_values(name, rows, values) for name, (rows, values) in found.items()}
 
 
 def _places(records: list[Record]) -> tuple[Codes, tuple[Partition, ...], np.ndarray[tuple[int], np.dtype[np.int64]]]:

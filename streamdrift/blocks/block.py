@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Codes, Column, Ints
+from streamdrift.blocks.vectors import Vectors
 from streamdrift.ports import Partition
 
 Stream = Literal["events", "labels"]
@@ -56,6 +57,8 @@ class Block:
         Model version of each row.
     dimensions
         The rows' segment values by dimension; filled in the block of all traffic only.
+    vectors
+        Embeddings by name.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Block:
     versions: Coded
     columns: dict[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
+    vectors: dict[str, Vectors] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -93,6 +97,7 @@ class Block:
             self.versions.take(rows),
             {name: column.take(rows) for name, column in self.columns.items()},
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
+            {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
         )
 
     def segments(

@@ -15,6 +15,9 @@ from streamdrift.blocks.column import Ints
 NAMES_MAX = 4_096
 """Features, or dimensions, of one model that are told apart; further ones leave the count as it is."""
 
+EMBEDDING_SERIES = 7
+"""Series that watch one embedding (``detect.embedding.MEASURES``)."""
+
 
 class Breadth:
     """Features and dimensions of one model, as far as they were seen."""
@@ -32,6 +35,11 @@ class Breadth:
         [1, 2, 4]
         """
         return np.maximum(_counts(self._features, features), 1) * (1 + _counts(self._dimensions, dimensions))
+
+
+def of_embeddings(names: Iterable[str]) -> list[str]:
+    """Return a name for each series that embeddings are watched by."""
+    return [f"embedding.{name}.{number}" for name in names for number in range(EMBEDDING_SERIES)]
 
 
 def _counts(known: set[str], rows: Sequence[Collection[str]]) -> Ints:

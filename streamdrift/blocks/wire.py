@@ -16,6 +16,7 @@ import orjson
 
 from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.column import Column
+from streamdrift.blocks.vectors import WIDTH, Vectors
 from streamdrift.errors import Rejected
 from streamdrift.ports import Partition
 
@@ -61,6 +62,7 @@ def _encode(block: Block) -> bytes:
         "versions": _head(block.versions, arrays),
         "dimensions": {name: _head(coded, arrays) for name, coded in block.dimensions.items()},
         "columns": {},
+        "vectors": {},
     }
     for name, column in block.columns.items():
         arrays.append(column.numbers)
@@ -70,6 +72,9 @@ def _encode(block: Block) -> bytes:
         if column.codes is not None:
             texts = _head(Coded(column.codes, column.texts), arrays)
         head["columns"][name] = [column.kinds is not None, texts]
+    for name, vectors in block.vectors.items():
+        head["vectors"][name] = len(vectors)
+        arrays += [vectors.rows.astype(np.int32), vectors.kinds, vectors.dimension, vectors.norm, vectors.sketch]
     head["dtypes"] = [array.dtype.newbyteorder("<").str for array in arrays]
     text = orjson.dumps(head)
     body = b"".join(
@@ -134,18 +139,19 @@ def decode(message: bytes | None, *, muted: bool) -> Block:
         versions,
         {name: reader.column(*meta) for name, meta in head["columns"].items()},
         dimensions,
+        {name: reader.vectors(m) for name, m in head.get("vectors", {}).items()},
     )
 
 
 class _Reader:
-    """Arrays one after the other, each of n values."""
+    """Arrays one after the other, each of n values unless it says otherwise."""
 
     def __init__(self, message: bytes, position: int, n: int, dtypes: list[str]) -> None:
         self._message, self._position, self._n, self._dtypes = message, position, n, iter(dtypes)
 
-    def next(self) -> npt.NDArray[Any]:
+    def next(self, count: int | None = None) -> npt.NDArray[Any]:
         dtype = np.dtype(next(self._dtypes))
-        array = np.frombuffer(self._message, dtype, self._n, self._position)
+        array = np.frombuffer(self._message, dtype, self._n if count is None else count, self._position)
         self._position += array.nbytes
         return array.astype(dtype.newbyteorder("="))
 
@@ -155,3 +161,7 @@ class _Reader:
         if texts is None:
             return Column(numbers, kinds)
         return Column(numbers, kinds, self.next(), tuple(texts))
+
+    def vectors(self, m: int) -> Vectors:
+        rows, kinds, dimension, norm = (self.next(m) for _ in range(4))
+        return Vectors(rows.astype(np.int64), kinds, dimension, norm, self.next(m * WIDTH).reshape(m, WIDTH))

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from streamdrift.escalate.policy import Incident, blast_radius, headline
+from streamdrift.alerts import Alert
+from streamdrift.escalate.policy import Incident, headline
 from streamdrift.escalate.words import duration, effect
 from streamdrift.report import words
 from streamdrift.report.markup import label, visible
@@ -17,6 +18,7 @@ STEPS = {
     "open": ("opened", "bold red"),
     "grow": ("grew", "red"),
     "join": ("joined", "yellow"),
+    "update": ("updated", "yellow"),
     "resolve": ("resolved", "green"),
 }
 DELIVERIES = {"trigger": "paged", "resolve": "closed"}
@@ -59,13 +61,12 @@ class Timeline:
         """Tell one decision of the incident policy; ``ignore`` is not told."""
         told = self._told(action, incident, at_ms)
         if told is not None:
-            step, style = STEPS[action]
+            step, style = STEPS["update" if action == "join" and _newest(incident).updates else action]
             self._line(_clock(at_ms), step, style, told)
 
     def delivery(self, receiver: str, action: str, outcome: str, incident: Incident) -> None:
         """Tell what a receiver was sent, and what it said."""
-        lead = blast_radius(incident).lead
-        told = f"→ {receiver} ({outcome}): {words.title(lead)}"
+        told = f"→ {receiver} ({outcome}): {words.headed(incident)}"
         self._line(" " * 16, DELIVERIES.get(action, action), "blue", told)
 
     def close(self) -> None:
@@ -74,14 +75,13 @@ class Timeline:
             self._progress.stop()
 
     def _told(self, action: str, incident: Incident, at_ms: int) -> str | None:
-        lead = blast_radius(incident).lead
         match action:
             case "open" | "grow":
                 return headline(incident)
             case "resolve":
-                return f"{words.title(lead)}, after {duration((at_ms - incident.onset_at) / 1000)}"
+                return f"{words.headed(incident)}, after {duration((at_ms - incident.onset_at) / 1000)}"
             case "join":
-                newest = max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
+                newest = _newest(incident)
                 # what joins may also be a recovery of one series: that is told once all are well
                 return f"{words.title(newest)}: {effect(newest)}" if newest.detected_at == at_ms else None
             case _:
@@ -92,6 +92,10 @@ class Timeline:
         encoding = self._console.encoding
         line.plain = line.plain.encode(encoding, "replace").decode(encoding)
         self._console.print(line, soft_wrap=True)
+
+
+def _newest(incident: Incident) -> Alert:
+    return max(incident.alerts, key=lambda alert: (alert.detected_at, alert.series_id))
 
 
 class _Rate(ProgressColumn):

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import Bools, Column, Floats, Ints, absent
-from streamdrift.detect import explain
+from streamdrift.detect import embedding, explain
+from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.series import Rows, Series, WatchSettings
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
+from streamdrift.events import derived
 from streamdrift.ports import Partition
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
@@ -25,6 +28,8 @@ Told = list[tuple[int, Alert]]
 
 REFUSED_MAX = 10_000
 """Names of a group up to which it is remembered that a feature is not monitored."""
+UNCATEGORICAL_MAX = 100
+"""Features that are noted because they have too many categories."""
 
 
 class Bank:
@@ -45,6 +50,8 @@ class Bank:
         How often a bound turned something away, by the bound's name.
     duplicates
         Rows that had been seen before (a block that was delivered twice).
+    uncategorical
+        (model, feature) whose texts are too many to be categories: free text, or an id.
     """
 
     def __init__(self, settings: Settings, config_hash: str) -> None:
@@ -59,6 +66,7 @@ class Bank:
         self.limits_hit: Counter[str] = Counter()
         self.duplicates = 0
         self.series = 0
+        self.uncategorical: list[tuple[str, str]] = []
 
     def update(self, blocks: Iterable[Block], *, split: bool = True) -> list[Alert]:
         """Take the blocks of one batch; return their alerts in event order.
@@ -153,6 +161,16 @@ class Bank:
         # groups are counted as well: those of features that are always null have no series
         return "series_max" if max(self.series, len(self._groups)) >= self._settings.series_max else None
 
+    def make_embedding(self, group: Group, name: str) -> Embedding | None:
+        """Return what makes series of an embedding, None where none of them is monitored or there is no room."""
+        settings = self._settings
+        if not any(for_series(settings, group.model, f, group.name).enabled for f in embedding.features(name)):
+            return None
+        if self.series >= settings.series_max:
+            self.limits_hit["series_max"] += 1
+            return None
+        return Embedding(name, settings.reference.events)
+
     def make_series(self, group: Group, feature: str, role: str) -> Series | None:
         """Return a new series, None where it is not monitored or there is no room."""
         found = for_series(self._settings, group.model, feature, group.name)
@@ -163,13 +181,21 @@ class Bank:
             return None
         self.series += 1
         settings = self._settings
+        anomalies = settings.anomalies
+        if feature in group.silent_on_faults or not derived.tells_faults(feature, settings.free_text):
+            anomalies = anomalies.model_copy(update={"enabled": False})
         return Series(
             Identity(group.model, group.segment, feature, role, self._config_hash),
-            WatchSettings(
-                found.detectors, found.policy, settings.anomalies, settings.reference, settings.categories_max
-            ),
+            WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
             self.invalid,
         )
+
+    def too_many_categories(self, group: Group, feature: str, *, capped: bool) -> None:
+        """Note, once per feature and only so many, that a feature's texts are too many to be categories."""
+        if capped:
+            self.limits_hit["categories_max"] += 1
+        if len(self.uncategorical) < UNCATEGORICAL_MAX and not group.segment:
+            self.uncategorical.append((group.model, feature))
 
     def _overflow(self, rows: Block, row: int) -> Told:
         """Say, once per model, that there are more segments than are told apart."""
@@ -217,6 +243,8 @@ class Group:
     def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
         self.model, self.segment, self.name = model, segment, name
         self.series: dict[str, Series | None] = {}
+        self.silent_on_faults: set[str] = set()
+        self._embeddings: dict[str, Embedding | None] = {}
         self._next: dict[Partition, int] = {}
         self._age = Age()
         self._rows = 0
@@ -239,6 +267,7 @@ class Group:
 
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
+        rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
         context = Rows(rows, self._shares(rows), self._age.of(rows))
         told: Told = []
@@ -250,7 +279,27 @@ class Group:
             if column is None:
                 column = nothing = nothing or absent(len(rows))
             told += [(int(rows.order[row]), alert) for row, alert in series.update(context, column)]
+            if series.crowded:
+                bank.too_many_categories(self, feature, capped=series.crowded == "capped")
+                series.crowded = None
         return told
+
+    def _with_embeddings(self, rows: Block, bank: Bank) -> Block:
+        """The rows with a column for each series that their embeddings make."""
+        if not rows.vectors:
+            return rows
+        new = [(int(v.rows[0]), name) for name, v in rows.vectors.items() if name not in self._embeddings]
+        for _, name in sorted(new):
+            made = bank.make_embedding(self, name)
+            if made is not None or len(self._embeddings) < REFUSED_MAX:
+                self._embeddings[name] = made
+                self.silent_on_faults.update(embedding.features(name)[1:])
+        columns = dict(rows.columns)
+        for name, vectors in rows.vectors.items():
+            state = self._embeddings.get(name)
+            if state is not None:
+                columns |= state.update(vectors, len(rows))
+        return replace(rows, columns=columns)
 
     def _add_series(self, rows: Block, bank: Bank) -> None:
         new = [(first_present(column), name) for name, column in rows.columns.items() if name not in self.series]

@@ -30,6 +30,7 @@ WEIGHTS = np.array([1.0, 1.0, 0.85, 0.85])
 WEIGHTS_DEPENDENT = np.array([1.0, 0.9, 0.7, 0.7])
 INDEPENDENT_MAX = 1.5  # long-run variance, relative to independence, up to which a series counts as independent
 MEASURED_MIN = 20.0  # windows that the reference must have of a length whose variance is taken as measured
+HITS_MIN = 3  # events of a rare kind from which its own dependence is looked at: they like to come in bursts
 SIZE_MIN = 10.0  # least effective sample size of a window that may speak for a dependent series
 DEPARTURE = 3.0  # first score of a value beyond all of the reference
 LEVEL = 3.2905  # standard normal quantile .9995: how far the reference may wander before it counts as restless
@@ -181,6 +182,8 @@ def _one_score(
             dof = max(1.0, 1.5 * n / w)
             if dof >= MEASURED_MIN:  # long weak memory (a variance that breathes) escapes a fit of few lags
                 floor = max(floor, wander * (1 - math.sqrt(2 / dof)))
+            elif n < lengths[-1]:  # and a short reference can't know better than what it did
+                floor = max(floor, wander)
             mode = wander > factor * _chi2_quantile(dof) or (forced is not None and bool(forced[s]))
             if mode and w >= 64:
                 means = _means(sums, w)
@@ -245,7 +248,7 @@ def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibrati
     """
     p = (hits + 0.5) / (n + 1)
     sd = math.sqrt(p * (1 - p))
-    if flags is not None and min(hits, n - hits) >= 20:
+    if flags is not None and min(hits, n - hits) >= HITS_MIN:
         found = calibrate(flags)
         shape = (len(WINDOWS), 1)
         if found.size.shape == shape and found.size.any():

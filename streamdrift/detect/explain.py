@@ -144,7 +144,7 @@ def far_out(reason: str, lane: ShareLane, verdict: Verdict, reference: Reference
 
 def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
     """A value that no longer changes, or does so again."""
-    longest = max(1, watch.longest)
+    longest = watch.longest(freeze.value)
     return Change(
         "opens" if freeze.opens else "resolves",
         "frozen",
@@ -152,7 +152,7 @@ def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
         "frozen_value",
         ("run",),
         float(freeze.run),
-        float(watch.limit or 0),
+        float(watch.limit(freeze.value)),
         significant(freeze.run / longest),
         "ratio",
         0,
@@ -240,7 +240,14 @@ def has_grown(told: Alert, change: Change, factor: float) -> bool:
 
 
 def _reason(role: str, change: Change) -> str:
-    """A model's error that moves away from zero is worse performance, whatever the shape of the move."""
+    """A model's error that moves away from zero is worse performance, whatever the shape of the move.
+
+    What an embedding's measures are made of is for the developer: an operator is told that it moved, or that it is no
+    vector of its dimension.
+    """
+    if role == "embedding":
+        faults = {"type_change": "invalid_value"}
+        return "embedding_shift" if change.kind == "drift" else faults.get(change.reason, change.reason)
     worse = role == "performance" and change.kind == "drift" and change.effect_size > 0
     return "performance_drop" if worse and change.effect_unit == "sd" else change.reason
 

@@ -1,6 +1,6 @@
 """Values far outside all of the reference: a wrong unit, a sentinel that stands for "unknown", outliers.
 
-Far is beyond the reference's own range by more than its width, on either side. How often an honest series does that is what the
+Far is beyond the reference's own range by more than three times its width, on either side: weather does not get there. How often an honest series does that is what the
 second half of the reference did against the range of its first. Such values are faults, not data: they are counted and named
 here, and are not shown to the detectors, which see what stands behind them.
 """
@@ -21,6 +21,7 @@ from streamdrift.settings import PolicySettings
 NAMED_BY = 64
 """Latest values that a fault is named by."""
 EVENTS_MIN = 3
+WIDTHS = 3.0
 SAME = 0.8
 """Share of equal values from which they are a sentinel."""
 MANY = 0.2
@@ -69,5 +70,5 @@ class FarOut:
 def _beyond(values: Floats) -> tuple[float, float]:
     """Bounds outside which a value is far out."""
     low, high = float(values.min()), float(values.max())
-    width = high - low or max(1.0, abs(low))
-    return low - width, high + width
+    margin = WIDTHS * (high - low) or max(1.0, abs(low))
+    return low - margin, high + margin

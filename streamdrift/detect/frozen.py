@@ -1,4 +1,9 @@
-"""A value that no longer changes: a run of one value, far longer than any in the reference window."""
+"""A value that no longer changes: a run of one value, far longer than any in the reference window.
+
+How long a run must be depends on its value. One that the reference hardly has is frozen after four times the longest run of any
+such value (an hourly reading repeats for an hour's events). One that it has often (a score at its upper end, an hour without
+rain) comes in spells by itself, so its run must be ten times the longest of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +15,10 @@ from streamdrift.blocks.column import Floats, Ints
 
 RUN_MIN = 20
 """Shortest run that may be called frozen."""
+RARE = 0.05
+"""Share of the reference up to which a value is one of many."""
 FACTOR = 4
-"""Frozen is a run this many times the longest of the reference."""
+COMMON_RUN_MIN, COMMON_FACTOR = 200, 10
 THAWED = 64
 """Values since a frozen run ended after which the series is well again."""
 
@@ -38,17 +45,32 @@ class Frozen:
 
     def __init__(self, reference: Floats) -> None:
         starts = np.flatnonzero(np.diff(reference, prepend=np.nan) != 0)
-        self.longest = int(np.diff(np.append(starts, len(reference))).max())
-        # a series that hardly ever changes can't freeze
-        self.limit = max(RUN_MIN, FACTOR * self.longest) if len(starts) > 1 else None
+        runs = np.diff(np.append(starts, len(reference)))
+        distinct, counts = np.unique(reference, return_counts=True)
+        common = distinct[counts > RARE * len(reference)]
+        first = reference[starts]
+        self._longest = {value: int(runs[first == value].max()) for value in common.tolist()}
+        self._rare = int(runs[~np.isin(first, common)].max(initial=1))
+        self._varies = len(distinct) > 1  # a constant can't freeze
         self._value, self._run, self._since = np.nan, 0, 0
         self._frozen: Freeze | None = None
         self._moving = 0
 
+    def longest(self, value: float) -> int:
+        """Longest run in the reference: of a common value its own, else that of any rare one."""
+        return self._longest.get(value, self._rare)
+
+    def limit(self, value: float) -> int:
+        """Length from which a run of this value is frozen."""
+        longest = self._longest.get(value)
+        if longest is None:
+            return max(RUN_MIN, FACTOR * self._rare)
+        return max(COMMON_RUN_MIN, COMMON_FACTOR * longest)
+
     def update(self, values: Floats, times: Ints) -> list[Freeze]:
         """Take (n,) values and their times; return what froze or moves again."""
-        n, limit = len(values), self.limit
-        if limit is None or not n:
+        n = len(values)
+        if not self._varies or not n:
             return []
         starts = np.flatnonzero(np.diff(values, prepend=self._value) != 0)
         found: list[Freeze] = []
@@ -57,7 +79,7 @@ class Frozen:
         if not len(starts):
             return found
         ends = np.append(starts[1:], n)
-        if self._frozen is None and (ends - starts).max() < limit:
+        if self._frozen is None and (ends - starts).max() < RUN_MIN:
             last = int(starts[-1])  # the usual case, at no cost: nothing froze, and nothing is frozen
             self._value, self._run, self._since = float(values[last]), n - last, int(times[last])
             return found
@@ -68,7 +90,7 @@ class Frozen:
 
     def _goes_on(self, start: int, end: int, found: list[Freeze]) -> None:
         """The values from index ``start`` to before ``end`` are those of the run."""
-        limit = self.limit or RUN_MIN
+        limit = self.limit(self._value)
         before, self._run = self._run, self._run + end - start
         if before < limit <= self._run:
             at = start + limit - before - 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
+
+Crowded = Literal["capped", "distinct"]
+"""Texts that are too many to be categories: more than are told apart, or more than half of the reference's values."""
 
 RECENT = 512
 """Values kept to show what is current."""
@@ -82,6 +86,8 @@ class Series:
         self._first_time = 0
         self._asked = settings.policy
         self.budget: Budget | None = None
+        self.crowded: Crowded | None = None
+        """Set at the end of learning, for whoever tells the operator."""
 
     @property
     def watch(self) -> ValueWatch | None:
@@ -143,6 +149,7 @@ class Series:
             self._learning = None
         if learned.reference is not None and learned.calibration is not None and learned.values is not None:
             self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
+            self.crowded = _crowded(learned.reference, settings.categories_max)
 
     def _watch(self, rows: Rows, column: Column, begin: int, values_from: int) -> list[tuple[int, Alert]]:
         """Look for faults from row ``begin`` on, and at the values from row ``values_from`` on."""
@@ -350,6 +357,12 @@ def _detectors(settings: DetectorSettings, ks: Ks | None) -> list[Detector]:
     if ks is not None:
         detectors.append(ks)
     return detectors
+
+
+def _crowded(reference: Reference, categories_max: int) -> Crowded | None:
+    if len(reference.categories) > categories_max:
+        return "capped"
+    return "distinct" if len(reference.categories) > reference.n // 2 else None
 
 
 def _window(recent: Floats, last: int, back: int) -> Floats:

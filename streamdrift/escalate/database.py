@@ -12,7 +12,7 @@ from typing import Any
 
 from streamdrift.errors import Fatal, InputProblem
 
-VERSION = 1
+VERSION = 2
 MEMORY = Path(":memory:")
 BUSY_S = 10.0
 """How long a reader, such as a backup, may hold us up."""
@@ -34,8 +34,9 @@ CREATE TABLE signals (
 );
 CREATE TABLE alerts (
   alert_id TEXT PRIMARY KEY, series_id TEXT NOT NULL, status TEXT NOT NULL, detected_at INTEGER NOT NULL,
-  incident_id TEXT, action TEXT NOT NULL, reason TEXT NOT NULL, recorded_at REAL NOT NULL
+  incident_id TEXT, action TEXT NOT NULL, reason TEXT NOT NULL, recorded_at REAL NOT NULL, opening TEXT
 );
+CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved';
 CREATE TABLE outbox (
   sequence INTEGER PRIMARY KEY AUTOINCREMENT, delivery_id TEXT NOT NULL UNIQUE,
   incident_id TEXT NOT NULL, receiver TEXT NOT NULL,
@@ -49,9 +50,19 @@ CREATE INDEX outbox_incident ON outbox (incident_id, receiver);
 CREATE TABLE offsets (
   topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)
 );
-INSERT INTO schema VALUES (1);
+INSERT INTO schema VALUES (2);
 COMMIT;
 """
+LATER = {
+    1: """
+BEGIN IMMEDIATE;
+ALTER TABLE alerts ADD COLUMN opening TEXT;
+CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved';
+UPDATE schema SET version = 2;
+COMMIT;
+""",
+}
+"""What makes the next version of each."""
 
 
 class Database:
@@ -98,6 +109,9 @@ class Database:
         if "schema" not in tables:
             raise InputProblem(f"{self.path} is a database, but no ledger of streamdrift; {CHOOSE}")
         ((version,),) = connection.execute("SELECT max(version) FROM schema")
+        while version in LATER:
+            connection.executescript(LATER[version])
+            version += 1
         if version != VERSION:
             raise InputProblem(
                 f"the ledger {self.path} has version {version}, and this streamdrift knows {VERSION}; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamdrift.alerts import Alert, Severity
@@ -10,6 +10,8 @@ from streamdrift.alerts import Alert, Severity
 RANK: dict[str, int] = {"info": 0, "warning": 1, "critical": 2}
 BAND = 4
 """So many times as many features, or as much traffic, are worth another page."""
+DOUBLED = 2.0
+"""So is an alert whose effect has grown by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +23,17 @@ class Reach:
     severity
         0 info, 1 warning, 2 critical.
     traffic_share
-        Of the model's traffic, in the segment that explains it.
+        Of the model's traffic, in the segments that explain it.
+    effects
+        Size of the effect of each alert that was updated, by what opened it and the unit; of what was paged: the size
+        that it has to double.
     """
 
     severity: int
     all_traffic: bool
     features: int
     traffic_share: float
+    effects: dict[str, float] = field(default_factory=dict)
 
     def beyond(self, other: Reach) -> str | None:
         """Name what is by a band larger than the other's; None where nothing is."""
@@ -37,15 +43,19 @@ class Reach:
             return "all_traffic"
         if self.features >= BAND * other.features:
             return "features"
-        return "traffic_share" if self.traffic_share >= BAND * other.traffic_share > 0 else None
+        if self.traffic_share >= BAND * other.traffic_share > 0:
+            return "traffic_share"
+        doubled = (size >= DOUBLED * other.effects.get(key, 0.0) > 0 for key, size in self.effects.items())
+        return "effect" if any(doubled) else None
 
     def joined(self, other: Reach) -> Reach:
-        """The larger of both, measure by measure."""
+        """The larger of both, measure by measure; of the other's effects those that are still there."""
         return Reach(
             max(self.severity, other.severity),
             self.all_traffic or other.all_traffic,
             max(self.features, other.features),
             max(self.traffic_share, other.traffic_share),
+            {key: max(size, other.effects.get(key, 0.0)) for key, size in self.effects.items()},
         )
 
 
@@ -64,7 +74,8 @@ class Incident:
     onset_at
         Earliest onset of the alerts that may page (of all, where none may).
     alerts
-        The firing alerts it was told of, the latest per series and reason; those of resolved series stay, too.
+        The firing alerts it was told of, the latest per series and reason, in the order in which they opened: one that
+        updates another stands in its place. Those of resolved series stay, too.
     resolved
         Ids of series whose alerts are all resolved.
     beyond

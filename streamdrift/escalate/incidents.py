@@ -83,20 +83,22 @@ class Incidents:
             )
         for key, (state, alert) in new.items():
             if old.get(key) != (state, alert):
-                self._put(incident.incident_id, key, state, alert, moved=old.get(key, ("", None))[1] is not alert)
+                self._put(incident.incident_id, key, state, alert, old.get(key, ("", None))[1])
 
-    def _put(self, incident_id: str, key: tuple[str, str], state: str, alert: Alert | None, *, moved: bool) -> None:
-        """Write one signal; a new alert goes to the end of its incident, as it does in memory."""
-        if moved or alert is None:
-            body = None if alert is None else alert.to_cloudevent()
+    def _put(
+        self, incident_id: str, key: tuple[str, str], state: str, alert: Alert | None, before: Alert | None
+    ) -> None:
+        """Write one signal; a new alert goes to the end of its incident, an update stays in place, as in memory."""
+        body = None if alert is None else alert.to_cloudevent()
+        if alert is not None and before is not None and alert.opening_id == before.opening_id:
             self._database.execute(
-                "INSERT OR REPLACE INTO signals (incident_id, series_id, reason, state, alert) VALUES (?, ?, ?, ?, ?)",
-                [incident_id, *key, state, body],
+                "UPDATE signals SET state = ?, alert = ? WHERE incident_id = ? AND series_id = ? AND reason = ?",
+                [state, body, incident_id, *key],
             )
         else:
             self._database.execute(
-                "UPDATE signals SET state = ? WHERE incident_id = ? AND series_id = ? AND reason = ?",
-                [state, incident_id, *key],
+                "INSERT OR REPLACE INTO signals (incident_id, series_id, reason, state, alert) VALUES (?, ?, ?, ?, ?)",
+                [incident_id, *key, state, body],
             )
 
 

@@ -103,6 +103,18 @@ class Intake:
         return False
 
     def _decide(self, alert: Alert) -> Decision:
+        if alert.status == "firing" and self._ledger.ended(alert):
+            return self._late(alert)
+        if alert.resolves is not None:
+            alert = replace(alert, resolves=self._ledger.opening(alert.resolves))
+        return self._apply(alert)
+
+    def _late(self, alert: Alert) -> Decision:
+        """What ended before it came fires no more; if what it updates does, the end was that one's, too."""
+        decision = self._apply(replace(alert, status="resolved", resolves=alert.opening_id))
+        return Decision("ignore", "closed", None) if decision.action == "ignore" else decision
+
+    def _apply(self, alert: Alert) -> Decision:
         mine = self._incidents(alert.model_name)
         chosen = choose(mine.values(), alert, self._settings)
         decision = apply(chosen, alert, self._settings, round(self._now * 1000))

@@ -64,11 +64,31 @@ class Ledger:
         """Whether this alert was taken before."""
         return bool(self._database.execute("SELECT 1 FROM alerts WHERE alert_id = ?", [alert_id]))
 
+    def opening(self, alert_id: str) -> str:
+        """Return the id of the alert that opened what this one updates; its own where it is not known to."""
+        rows = self._database.execute("SELECT opening FROM alerts WHERE alert_id = ?", [alert_id])
+        return str(rows[0][0]) if rows and rows[0][0] else alert_id
+
+    def ended(self, alert: Alert) -> bool:
+        """Whether the end of this firing alert was taken before it."""
+        return bool(
+            self._database.execute(
+                "SELECT 1 FROM alerts WHERE status = 'resolved' AND opening IN (?, ?)",
+                [alert.opening_id, alert.alert_id],
+            )
+        )
+
     def take(self, alert: Alert, decision: Decision, now: float) -> None:
         """Record that an alert was taken, and what was decided."""
         incident_id = None if decision.incident is None else decision.incident.incident_id
+        opening = alert.opening_id if alert.status == "firing" else self.opening(alert.resolves or alert.alert_id)
+        if alert.updates:  # an end that named the update came first: it is that of what opened
+            self._database.execute(
+                "UPDATE alerts SET opening = ? WHERE status = 'resolved' AND opening = ?", [opening, alert.alert_id]
+            )
         self._database.execute(
-            "INSERT INTO alerts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO alerts (alert_id, series_id, status, detected_at, incident_id, action, reason, recorded_at, "
+            "opening) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 alert.alert_id,
                 alert.series_id,
@@ -78,6 +98,7 @@ class Ledger:
                 decision.action,
                 decision.reason,
                 now,
+                opening,
             ],
         )
 

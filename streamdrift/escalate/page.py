@@ -7,12 +7,17 @@ from typing import Any, Literal
 import orjson
 
 from streamdrift.alerts import Alert, rfc3339
+from streamdrift.escalate.contribution import Cell
+from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Page
-from streamdrift.escalate.triage import blast_radius, headline
+from streamdrift.escalate.triage import blast_radius, first, headline
+from streamdrift.escalate.words import effect
 
 PAGE_BYTES_MAX = 500_000
 """Of one page's alerts; the lead comes first, those that don't fit are counted."""
+CELLS_MAX, ALSO_MAX = 10, 10
+"""Cells told, and alerts told with each."""
 
 
 def compose(incident: Incident, at: int) -> bytes:
@@ -37,7 +42,8 @@ def read(payload: bytes, delivery_id: str, action: Literal["trigger", "resolve"]
 def described(incident: Incident) -> dict[str, Any]:
     """The incident in JSON terms; times as RFC 3339."""
     radius = blast_radius(incident)
-    return {
+    onset_range = first(incident).onset_range
+    told = {
         "incident_id": incident.incident_id,
         "model": incident.model,
         "status": incident.status,
@@ -50,13 +56,39 @@ def described(incident: Incident) -> dict[str, Any]:
         "pages": incident.pages,
         "blast_radius": {
             "segment": radius.segment,
+            "segments": [dict(segment) for segment in radius.segments],
             "all_traffic": radius.all_traffic,
             "traffic_share": radius.traffic_share,
             "feature": radius.lead.feature,
             "reason": radius.lead.reason,
             "features": radius.features,
         },
+        "explanation": sentences(incident),
+        "explained_by": [_cell(cell) for cell in radius.cells[:CELLS_MAX]],
+        "cells": len(radius.cells),
     }
+    if onset_range is not None:
+        told["onset_range"] = [rfc3339(ms) for ms in onset_range]
+    return told
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    """One feature in one segment, what it explains, and in which alerts it was seen as well."""
+    told = {
+        "feature": cell.alert.feature,
+        "segment": cell.segment,
+        "reason": cell.alert.reason,
+        "effect": effect(cell.alert),
+        "traffic_share": cell.traffic_share,
+        "explains": round(cell.explains, 3),
+        "contribution": round(cell.contribution, 3),
+        "also_seen_in": [
+            {"segment": alert.segment, "reason": alert.reason, "effect": effect(alert)}
+            for alert in cell.also[:ALSO_MAX]
+        ],
+        "also_seen": len(cell.also),
+    }
+    return told | ({"follows": cell.follows} if cell.follows else {})
 
 
 def _resolved(alerts: tuple[Alert, ...], resolved: frozenset[str]) -> int:

@@ -7,8 +7,11 @@ An alert goes to the open incident of its model
 3. whose last alert, or one of whose change points, lies within ``incident_window_s`` of its own.
 
 Else it opens a new one. Joining alone pages nobody. Growth does: a higher severity, from a segment to all traffic, four
-times as many features or as much traffic (``incident.Reach``); each such page has a dedup key of its own
-(``incident.dedup_key`` says why). Every decision names its reason, which is the log's field.
+times as many features or as much traffic, an effect that doubled (``incident.Reach``); each such page has a dedup key
+of its own (``incident.dedup_key`` says why). Every decision names its reason, which is the log's field and the metric's label.
+
+An alert that ``updates`` another is that alert, grown: it takes its place, and its end ends both. What comes
+later but is older, or is of an alert that ended, changes nothing.
 
 Examples
 --------
@@ -21,11 +24,13 @@ Examples
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from streamdrift.alerts import Alert, Severity, digest
+from streamdrift.escalate.effects import magnitude
+from streamdrift.escalate.grouping import choose, overtaken
 from streamdrift.escalate.incident import RANK, Incident, Reach, dedup_key
 from streamdrift.escalate.triage import BlastRadius, blast_radius, headline
 from streamdrift.settings import EscalateSettings
@@ -37,6 +42,14 @@ ALERTS_PER_INCIDENT_MAX = 200
 SERIES_PER_INCIDENT_MAX = 20_000
 """Series held by one incident; alerts of further ones are recorded only.."""
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+REASONS = frozenset(
+    {
+        *("new_incident", "first_page", "severity", "all_traffic", "features", "traffic_share", "effect", "no_growth"),
+        *("too_old", "below_severity", "duplicate", "stale", "closed", "incident_full", "no_open_incident"),
+        *("unknown_series", "superseded", "partly_resolved", "all_resolved"),
+    }
+)
+"""All that a decision can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +74,6 @@ class Decision:
     page: Literal["trigger", "resolve"] | None = None
 
 
-def choose(open_incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
-    """Return the open incident of the alert's model that it belongs to; of several equal ones, the latest."""
-    latest_first = sorted(open_incidents, key=lambda i: (i.updated_at, i.incident_id), reverse=True)
-    for rule in _RULES if alert.status == "firing" else _RULES[:1]:
-        for incident in latest_first:
-            if rule(incident, alert, settings):
-                return incident
-    return None
-
-
 def apply(
     open_incident: Incident | None, alert: Alert, settings: EscalateSettings, now_ms: int | None = None
 ) -> Decision:
@@ -84,42 +87,15 @@ def apply(
         The clock, for the age guard; None for recorded data, where no alert is too old.
     """
     mine = open_incident if open_incident is not None and choose([open_incident], alert, settings) else None
-    if mine is not None and any(held.alert_id == alert.alert_id for held in mine.alerts):
+    if mine is not None and any(
+        held.alert_id == alert.alert_id for held in mine.alerts if held.series_id == alert.series_id
+    ):
         return Decision("ignore", "duplicate", mine)
     if alert.status == "resolved":
         return _resolved(mine, alert, settings)
     if mine is None:
         return _opened(alert, settings, now_ms)
     return _joined(mine, alert, settings, now_ms)
-
-
-# Where it belongs ----------------------------------------------------------------------------------------------------
-
-
-def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
-    return incident.fires(alert.series_id)
-
-
-def _same_signal(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
-    return any(
-        held.feature == alert.feature and held.reason == alert.reason and _rises(held) == _rises(alert)
-        for held in incident.firing
-    )
-
-
-def _rises(alert: Alert) -> bool:
-    """A feature that goes up in one segment has another cause than one that goes down in others."""
-    return alert.effect_unit != "sd" or alert.effect_size >= 0
-
-
-def _same_time(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
-    window_ms = settings.incident_window_s * 1000
-    return abs(alert.detected_at - incident.updated_at) <= window_ms or any(
-        abs(alert.onset_at - held.onset_at) <= window_ms for held in incident.firing
-    )
-
-
-_RULES = (_same_series, _same_signal, _same_time)
 
 
 # Firing --------------------------------------------------------------------------------------------------------------
@@ -138,12 +114,15 @@ def _opened(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Dec
         resolved=frozenset(),
     )
     muted = _muted(alert, settings, now_ms)
+    if muted and alert.updates is not None:
+        return Decision("ignore", "no_open_incident", None)
     return Decision("open", muted, incident) if muted else _paged("open", "new_incident", incident, settings)
 
 
 def _joined(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Decision:
-    if any(held.detected_at > alert.detected_at for held in incident.firing if _signal(held) == _signal(alert)):
-        return Decision("ignore", "stale", incident)
+    late = overtaken(incident, alert)
+    if late:
+        return Decision("ignore", late, incident)
     held = _with(incident, alert, settings)
     if held is None:
         return Decision("ignore", "incident_full", incident)
@@ -152,8 +131,29 @@ def _joined(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms
         return Decision("join", muted, held)
     if held.paged is None:
         return _paged("grow", "first_page", held, settings)
-    grown = _reach(held, settings).beyond(held.paged)
-    return _paged("grow", grown, held, settings) if grown else Decision("join", "no_growth", held)
+    reach = _reach(held, settings)
+    known = _known(held.paged, reach, incident, alert)
+    grown = reach.beyond(known)
+    if grown:
+        return _paged("grow", grown, held, settings)
+    return Decision("join", "no_growth", replace(held, paged=known))
+
+
+def _known(paged: Reach, reach: Reach, incident: Incident, alert: Alert) -> Reach:
+    """What was paged, with the size that an alert had before its first update: that was told, or joined, as it was."""
+    sizes = {key: paged.effects.get(key, size) for key, size in reach.effects.items()}
+    for held in incident.alerts if alert.updates else ():
+        if (
+            held.series_id == alert.series_id
+            and held.opening_id == alert.updates
+            and _effect_key(held) not in paged.effects
+        ):
+            sizes |= {_effect_key(held): magnitude(held)} if held.effect_unit == alert.effect_unit else {}
+    return replace(paged, effects=sizes)
+
+
+def _effect_key(alert: Alert) -> str:
+    return f"{alert.opening_id}/{alert.effect_unit}"
 
 
 def _muted(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> str | None:
@@ -174,25 +174,23 @@ def _paged(action: Literal["open", "grow"], reason: str, incident: Incident, set
 
 
 def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
-    """How far the alerts go that may page."""
+    """How far the alerts go that may page; where that is, those tell, too, that may not."""
     alerts = tuple(alert for alert in incident.firing if _may_page(alert, settings))
-    radius = blast_radius(replace(incident, alerts=alerts))
+    radius = blast_radius(incident)
     return Reach(
-        max(RANK[alert.severity] for alert in alerts), radius.all_traffic, len(radius.features), radius.traffic_share
+        max(RANK[alert.severity] for alert in alerts),
+        radius.all_traffic,
+        len({alert.feature for alert in alerts}),
+        radius.traffic_share,
+        {_effect_key(alert): magnitude(alert) for alert in alerts if alert.updates},
     )
 
 
 def _with(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incident | None:
     """The incident with one more firing alert; None where there is no room for its series."""
-    again = alert.series_id in incident.resolved
-    alerts = [
-        held
-        for held in incident.alerts
-        if _signal(held) != _signal(alert) and not (again and held.series_id == alert.series_id)
-    ]
+    alerts = _taking_in(incident, alert)
     resolved = incident.resolved - {alert.series_id}
     beyond = incident.beyond - {alert.series_id}
-    alerts.append(alert)
     if len(alerts) > ALERTS_PER_INCIDENT_MAX:
         put_out = min(alerts, key=lambda held: (held.series_id not in resolved, RANK[held.severity], -held.onset_at))
         alerts.remove(put_out)
@@ -205,6 +203,21 @@ def _with(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incid
     return _summed(replace(incident, alerts=tuple(alerts), resolved=resolved, beyond=beyond), alert, settings)
 
 
+def _taking_in(incident: Incident, alert: Alert) -> list[Alert]:
+    """The alerts with this one: where the one stood that it updates, else at the end."""
+    again = alert.series_id in incident.resolved
+    alerts: list[Alert] = []
+    place: int | None = None
+    for held in incident.alerts:
+        same = held.series_id == alert.series_id
+        if same and held.opening_id == alert.opening_id and held.reason == alert.reason:
+            place = len(alerts)
+        elif not (same and (again or held.reason == alert.reason or held.opening_id == alert.opening_id)):
+            alerts.append(held)
+    alerts.insert(len(alerts) if place is None else place, alert)
+    return alerts
+
+
 def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incident:
     """Severity and times over what it holds now."""
     told = [held for held in incident.alerts if _may_page(held, settings)] or incident.alerts
@@ -214,11 +227,6 @@ def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Inc
         updated_at=max(incident.updated_at, alert.detected_at),
         onset_at=min(held.onset_at for held in told),
     )
-
-
-def _signal(alert: Alert) -> tuple[str, str]:
-    """A series can fire for several reasons at once: null, and shifted where it isn't."""
-    return alert.series_id, alert.reason
 
 
 # Resolved ------------------------------------------------------------------------------------------------------------
@@ -239,9 +247,13 @@ def _resolved(incident: Incident | None, alert: Alert, settings: EscalateSetting
 
 
 def _closed(mine: Sequence[Alert], alert: Alert) -> Alert | None:
-    """The held alert that this one closes: by id; by reason, where it doesn't say. None where a later one took its place."""
+    """The held alert that this one closes: by id; by reason, where it doesn't say. None where a later one took its place.
+
+    An alert that was updated goes by the id of the one that opened as well as by its own.
+    """
     if alert.resolves is not None:
-        return next((held for held in mine if held.alert_id == alert.resolves), None)
+        ids = {alert.resolves, alert.updates or alert.resolves}
+        return next((held for held in mine if held.alert_id in ids or held.opening_id in ids), None)
     return next((held for held in mine if held.reason == alert.reason and held.detected_at <= alert.detected_at), None)
 
 

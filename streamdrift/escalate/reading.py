@@ -57,7 +57,12 @@ def _wrong(alert: Alert) -> list[str]:
     found += [] if isinstance(alert.model, dict) and _is_name(alert.model.get("name")) else ["model.name"]
     found += [] if _is_segment(alert.segment) else ["segment"]
     found += [] if alert.status in {"firing", "resolved"} else ["status"]
-    found += [] if alert.resolves is None or _is_name(alert.resolves) else ["resolves"]
+    found += [
+        name
+        for name in ("resolves", "updates")
+        if getattr(alert, name) is not None and not _is_name(getattr(alert, name))
+    ]
+    found += [] if alert.onset_range is None or _is_range(*alert.onset_range) else ["onset_range"]
     found += [name for name in ("detected_at", "onset_at") if getattr(alert, name) not in TIMES_MS]
     return found + [name for name in ("events_seen", "events_since_onset") if type(getattr(alert, name)) is not int]
 
@@ -68,6 +73,10 @@ def _is_name(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_range(earliest: int, latest: int) -> bool:
+    return earliest in TIMES_MS and latest in TIMES_MS and earliest <= latest
 
 
 def _is_segment(value: Any) -> bool:

@@ -11,6 +11,8 @@ from streamdrift.alerts import Alert
 MINUS = "\u2212"
 UNKNOWN = "?"
 """Stands where a figure is missing: a dash beside figures would be read as a minus."""
+WIDE_MS = 600_000
+"""From this width on the range of an onset is told."""
 _SHARES = (("null_rate", "null"), ("invalid_rate", "invalid"), ("unseen_rate", "in new categories"))
 
 
@@ -124,6 +126,28 @@ def moment(ms: int) -> str:
     """
     held = min(max(ms, -62_135_596_800_000), 253_402_300_799_000)
     return datetime.fromtimestamp(held / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def onset(alert: Alert) -> str:
+    """Since when, in UTC, and between which times it may have been where these are far apart.
+
+    >>> from types import SimpleNamespace as Some
+    >>> onset(Some(onset_at=1_366_186_500_000, onset_range=(1_366_185_000_000, 1_366_186_800_000)))
+    '2013-04-17 08:15 UTC, between 07:50 and 08:20'
+    >>> onset(Some(onset_at=1_366_186_500_000, onset_range=None))
+    '2013-04-17 08:15 UTC'
+    """
+    between = onset_range(alert)
+    return f"{moment(alert.onset_at)} UTC" + (f", {between}" if between else "")
+
+
+def onset_range(alert: Alert) -> str:
+    """Between which times the change point lies; empty where it isn't known, or certain to some minutes."""
+    if alert.onset_range is None or alert.onset_range[1] - alert.onset_range[0] < WIDE_MS:
+        return ""
+    day = moment(alert.onset_at)[:11]
+    earliest, latest = (moment(ms).removeprefix(day) for ms in alert.onset_range)
+    return f"between {earliest} and {latest}"
 
 
 def named(text: str, length_max: int) -> str:

@@ -16,6 +16,7 @@ from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.intake import Intake, Taken
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
@@ -157,7 +158,8 @@ class EscalationWorker:
             position = record.partition.position(record.offset)
             self._log.warning("not an alert; passed over", reason=error.reason, detail=error.detail, **position)
         for alert, decision in taken.decided:
-            self._metrics.incidents.labels(decision.action).inc()
+            reason = decision.reason if decision.reason in REASONS else "other"
+            self._metrics.incidents.labels(decision.action, reason).inc()
             self._log.info(
                 "alert taken",
                 action=decision.action,

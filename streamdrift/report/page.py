@@ -7,7 +7,9 @@ from importlib import resources
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Incident, blast_radius, headline
-from streamdrift.report import charts, overview, words
+from streamdrift.escalate.triage import first, where
+from streamdrift.escalate.words import onset_range
+from streamdrift.report import charts, explained, overview, words
 from streamdrift.report.markup import Markup, join, label, tag
 from streamdrift.report.model import Delivery, IncidentReport, RunReport
 
@@ -101,13 +103,14 @@ def _incident(number: int, item: IncidentReport, report: RunReport) -> Markup:
         _facts(incident, report),
         tag("div", _figures(incident), class_="figures"),
         overview.heat_map(item.heat, incident) if item.heat and item.heat.features else None,
+        explained.table(incident),
         _alerts(incident),
         id=f"incident-{number}",
     )
 
 
 def _title(incident: Incident) -> str:
-    return label(words.title(blast_radius(incident).lead))
+    return label(words.headed(incident))
 
 
 def _status(incident: Incident) -> list[Markup]:
@@ -119,7 +122,7 @@ def _status(incident: Incident) -> list[Markup]:
 
 def _facts(incident: Incident, report: RunReport) -> Markup:
     radius = blast_radius(incident)
-    scope = words.where(radius.segment)
+    scope = where(radius)
     share = "" if radius.all_traffic else f" \u2013 {words.percent(radius.traffic_share)} of traffic"
     features = ", ".join(label(name) for name in radius.features[:6]) + (" \u2026" if len(radius.features) > 6 else "")
     rows = [
@@ -132,7 +135,9 @@ def _facts(incident: Incident, report: RunReport) -> Markup:
 
 
 def _when(incident: Incident, report: RunReport) -> str:
-    told = f"{words.moment(incident.onset_at)} UTC; noticed {_after(incident.opened_at - incident.onset_at)}"
+    between = onset_range(first(incident))
+    told = f"{words.moment(incident.onset_at)} UTC{', ' if between else ''}{between}"
+    told += f"; noticed {_after(incident.opened_at - incident.onset_at)}"
     if incident.status == "resolved":
         return f"{told}; resolved {words.moment(incident.updated_at)}, {words.duration((incident.updated_at - incident.onset_at) / 1000)} after the onset"
     return f"{told}; still open at the end of the run, {words.moment(report.last_event)}"
@@ -157,17 +162,17 @@ def _figures(incident: Incident) -> list[Markup]:
 
 
 def _alerts(incident: Incident) -> Markup:
-    ordered = _ordered(incident.alerts, blast_radius(incident).lead)
+    ordered = explained.ordered(incident)
     head = ("Noticed", "Feature", "Segment", "Reason", "How much", "Since", "Detectors")
     rows = [
         tag(
             "tr",
             (
                 tag("td", tag("span", told), data_label=name)
-                for name, told in zip(head, _told(alert, incident), strict=True)
+                for name, told in zip(head, _told(alert, shown_by, incident), strict=True)
             ),
         )
-        for alert in ordered[:ALERTS_MAX]
+        for alert, shown_by in ordered[:ALERTS_MAX]
     ]
     columns = tag("tr", (tag("th", name, scope="col") for name in head))
     rest = len(ordered) - len(rows)
@@ -179,12 +184,15 @@ def _alerts(incident: Incident) -> Markup:
     )
 
 
-def _told(alert: Alert, incident: Incident) -> tuple[Markup | str, ...]:
+def _told(alert: Alert, shown_by: str, incident: Incident) -> tuple[Markup | str, ...]:
+    """One row; ``shown_by`` names the place whose change the alert shows, where that is another."""
     over = tag("small", " resolved") if alert.series_id in incident.resolved else None
     return (
         words.moment(alert.detected_at, year=False),
         label(alert.feature),
-        label(words.where(alert.segment)),
+        join(
+            label(words.where(alert.segment)), tag("small", f" (explained by {label(shown_by)})") if shown_by else None
+        ),
         join(label(alert.reason.replace("_", " ")), over),
         words.effect(alert),
         words.moment(alert.onset_at, year=False),

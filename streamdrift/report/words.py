@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streamdrift.alerts import Alert, segment_name
-from streamdrift.escalate import words
+from streamdrift.escalate import triage, words
+from streamdrift.escalate.incident import Incident
 
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|sd|d|h|min|s)(?!\w))")
 
@@ -43,6 +44,12 @@ def finding(alert: Alert) -> str:
 def title(alert: Alert) -> str:
     """What and where, in one line."""
     return f"{finding(alert)} in {where(alert.segment)}"
+
+
+def headed(incident: Incident) -> str:
+    """What and where of an incident, in one line."""
+    radius = triage.blast_radius(incident)
+    return f"{finding(radius.lead)} in {triage.where(radius)}"
 
 
 def where(segment: dict[str, str]) -> str:

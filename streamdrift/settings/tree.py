@@ -233,13 +233,19 @@ class Settings(BaseSettings):
     max_event_bytes: Annotated[int, Field(ge=100, le=COUNT_MAX)] = 1_000_000
     """Largest event; larger ones are rejected unread."""
     features_per_event_max: Count = 1_000
-    """Most features (with embeddings and predictions) of one event; events with more are rejected."""
+    """Most features (with predictions) of one event; events with more are rejected."""
     segments_per_event_max: Count = 32
     """Most dimensions of one event; events with more are rejected."""
     text_length_max: Count = 256
     """Characters kept of a category, a segment value or a name; longer ones are cut."""
     categories_max: Count = 1_000
     """Categories of one feature that are told apart; further ones count as one other."""
+    free_text: tuple[Name, ...] = ()
+    """Features that are free text, as a JSON list: watched by length, words and share of letters, not as categories."""
+    embeddings_per_event_max: Count = 16
+    """Most embeddings of one event; events with more are rejected."""
+    embedding_dimension_max: Annotated[int, Field(ge=1, le=8_192)] = 4_096
+    """Longest embedding; longer ones are invalid values."""
     series_max: Count = 10_000
     """Series held, about 0.1 MB each; over it new segments fold into all traffic, and one anomaly says so."""
     segments_per_model_max: Count = 500

@@ -59,7 +59,7 @@ class Metrics:
             "When a stage last finished a batch, seconds since the epoch.",
             "stage",
         )
-        self.incidents = self._counter("incidents", "Decisions on incidents.", "action")
+        self.incidents = self._counter("incidents", "Decisions on incidents.", "action", "reason")
         self.deliveries = self._counter("deliveries", "Attempts to deliver a page.", "receiver", "outcome")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the page that has waited longest.")

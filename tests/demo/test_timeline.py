@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -81,6 +82,15 @@ def test_plain_lines_on_a_pipe() -> None:
     ]
     assert re.fullmatch(r"2013-04-20 12:00  resolved  .* is null more often in origin=EWR, after 3 d 4 h", lines[3])
     assert len(lines) == 4
+
+
+def test_an_update_is_told_as_one() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    update = replace(alert(at=ONSET + 40 * MINUTE), updates=alert().alert_id, current={"n": 320, "null_rate": 0.15})
+    Timeline(console, 1).incident("join", incident(update), update.detected_at)
+    assert isinstance(console.file, io.StringIO)
+    written = console.file.getvalue().replace("\u00a0", " ")
+    assert written == "2013-04-17 08:40  updated   dep_delay is null more often in origin=EWR: 0 % → 15.0 % null\n"
 
 
 def test_a_bar_on_a_terminal() -> None:

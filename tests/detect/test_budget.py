@@ -15,6 +15,7 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.breadth import NAMES_MAX, Breadth
+from streamdrift.detect import embedding
 from streamdrift.detect.budget import FROM, RATE, budget, expected_false_per_week, in_words, threshold
 from streamdrift.ports import Record
 from streamdrift.settings import PolicySettings, Settings
@@ -44,7 +45,7 @@ TOLD = [alert.to_cloudevent() for alert in detect(FAST)]
 
 
 def shift(alerts: list[Alert], series: str) -> Alert:
-    return next(a for a in alerts if a.series_id == series and a.reason == "mean_shift")
+    return next(a for a in alerts if a.series_id == series and a.kind == "drift")
 
 
 def test_the_law_is_the_measured_one() -> None:
@@ -121,6 +122,14 @@ def test_breadth_counts_what_came_until_each_row() -> None:
     breadth = assembled(SMALL)
     assert breadth[149:151] == [4, 6]
     assert (breadth[0], breadth[-1]) == (4, 6)
+
+
+def test_an_embedding_counts_as_the_series_that_watch_it() -> None:
+    assembler = Assembler(SMALL)
+    event = {"model": "m", "features": {"x": 1}, "segments": {"d": "a"}, "embeddings": {"photo": [1.0, 2.0]}}
+    assembler.add(Record(json.dumps(event).encode(), EVENTS, 0, START))
+    (block,) = assembler.take().blocks
+    assert block.breadth.tolist() == [2 * (1 + len(embedding.MEASURES))]
 
 
 def test_breadth_is_bounded() -> None:

@@ -3,6 +3,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from streamdrift.escalate.ledger import KEPT_S, Ledger
 from streamdrift.escalate.policy import Decision, Incident, apply, choose
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings
-from tests.escalate.conftest import NOW, make_alert
+from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
 
 PARTITION = Partition("drift-alerts", 3)
 SETTINGS = EscalateSettings()
@@ -154,12 +155,28 @@ def test_a_second_worker_is_refused(path: Path) -> None:
     Ledger(path).close()
 
 
+def test_a_ledger_of_the_first_version_goes_on(receiver: KeepingReceiver, house: Callable[..., House]) -> None:
+    alert = make_alert()
+    here = house(receiver)
+    here.step(alert)
+    here.worker.close()
+    with sqlite3.connect(here.path) as connection:
+        connection.executescript(
+            "DROP INDEX alerts_ended; ALTER TABLE alerts DROP COLUMN opening; UPDATE schema SET version = 1;"
+        )
+    connection.close()
+    here.start()
+    here.step(make_alert(at=1, events_seen=13_000, updates=alert.alert_id, severity="critical"))
+    here.step(make_alert(closes=alert, at=2))
+    assert [page.action for page in receiver.pages] == ["trigger", "trigger", "resolve", "resolve"]
+
+
 def test_a_later_version_is_refused(path: Path) -> None:
     Ledger(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE schema SET version = 7")
     connection.close()
-    assert "has version 7, and this streamdrift knows 1; run the streamdrift that wrote it" in refused(path)
+    assert "has version 7, and this streamdrift knows 2; run the streamdrift that wrote it" in refused(path)
 
 
 def test_somebody_elses_database_is_left_alone(path: Path) -> None:

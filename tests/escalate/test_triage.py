@@ -159,6 +159,29 @@ def test_the_headline_is_in_human_units(alert: Alert, line: str) -> None:
     assert headline(incident(alert)) == line
 
 
+def test_what_shows_the_same_change_is_not_told_as_another() -> None:
+    diluted = make_alert(segment="", effect_size=0.037, severity="info", current={"n": 1500, "null_rate": 0.038})
+    told = headline(incident(diluted, make_alert(effect_size=0.102, current={"n": 500, "null_rate": 0.103})))
+    assert " in origin=EWR (36 % of traffic) " in told
+    assert told.endswith("1 feature, 1 segment, also seen in 1 more")
+
+
+def test_two_places_are_both_named() -> None:
+    origins = [make_alert(segment=f"origin={name}", traffic_share=0.1) for name in ("EWR", "JFK", "LGA", "PHL")]
+    assert " in origin=EWR and origin=JFK (20 % of traffic) since " in headline(incident(*origins[:2]))
+    assert " in origin=EWR, origin=JFK and 2 more (40 % of traffic) " in headline(incident(*origins))
+    assert blast_radius(incident(*origins)).segments == tuple({"origin": o} for o in ("EWR", "JFK", "LGA", "PHL"))
+
+
+def test_a_wide_onset_is_told_with_its_range() -> None:
+    narrow = make_alert(onset_range=(ONSET - 60_000, ONSET + 60_000))
+    assert " since 2013-04-17 08:00 UTC; " in headline(incident(narrow))
+    wide = make_alert(onset_range=(ONSET - 25 * 60_000, ONSET + 20 * 60_000))
+    assert " since 2013-04-17 08:00 UTC, between 07:35 and 08:20; " in headline(incident(wide))
+    days = make_alert(onset_range=(ONSET - 20 * 3_600_000, ONSET + 60_000))
+    assert " UTC, between 2013-04-16 12:00 and 08:01; " in headline(incident(days))
+
+
 def test_hostile_and_long_names_stay_on_one_short_line() -> None:
     told = headline(incident(make_alert("f\n\u202e\x1b[31m" * 99, "dim=" + "\r\nx" * 99, "r" * 99, model="m" * 999)))
     assert told.isprintable()

@@ -48,6 +48,8 @@ def test_every_field_of_the_contract_arrives() -> None:
         "is_weekend": False,
         "prediction.score": 0.31,
         "prediction.label": "on-time",
+        "prediction.confidence": 0.69,
+        "prediction.entropy": 0.619100664,
     }
 
 

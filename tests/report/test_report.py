@@ -13,6 +13,7 @@ from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Incident
 from streamdrift.report import HeatMap, RunReport, charts, overview, render, words
 from streamdrift.report.markup import Markup, tag, text
+from tests.report.conftest import HOUR, ONSET
 
 Make = Callable[..., Any]
 
@@ -179,6 +180,26 @@ def test_heat_map_shows_alerts_first_and_what_is_not_known(alert: Make, incident
     assert 'class="h1 alerted" title="dep_delay, origin=EWR: KS distance 0.12">.12<' in drawn
     assert drawn.count('title="seats') == 2
     assert drawn.count(": no data") == 2
+
+
+def test_what_shows_the_same_is_listed_once_below_what_explains_it(alert: Make, incident: Make, report: Make) -> None:
+    n = {"n": 1500}
+    sides = [({"null_rate": 0.0} | n, {"null_rate": rate} | n) for rate in (0.1, 0.036)]
+    child = alert(sides=sides[0], effect=(0.1, "share"), onset_range=(ONSET - 1_200_000, ONSET + 600_000))
+    whole = alert(segment={}, sides=sides[1], effect=(0.036, "share"), detected_at=ONSET + HOUR)
+    page = told(render(report(incident(child, whole, status="open"))))
+    assert "What explains it" in page
+    assert "100 % all traffic (diluted)" in page
+    assert "all traffic (explained by origin=EWR)" in page
+    assert page.index("2 alerts") < page.index("all traffic (explained by origin=EWR)")
+    assert "17 Apr 2013, 08:00 UTC, between 07:40 and 08:10; noticed" in page
+    assert "What explains it" not in told(render(report(incident(child))))
+
+
+def test_a_change_of_all_children_is_titled_as_of_all_traffic(alert: Make, incident: Make, report: Make) -> None:
+    children = [alert(segment={"origin": name}, traffic_share=0.33) for name in ("EWR", "JFK", "LGA")]
+    page = told(render(report(incident(*children))))
+    assert "dep_delay is null more often in all traffic" in page
 
 
 def test_a_large_incident_stays_readable(alert: Make, incident: Make, report: Make) -> None:

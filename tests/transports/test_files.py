@@ -235,6 +235,27 @@ def test_csv(tmp_path: Path) -> None:
     ]
 
 
+def test_csv_with_vectors_and_probabilities(tmp_path: Path) -> None:
+    path = tmp_path / "photos.csv"
+    path.write_bytes(
+        b"embeddings.photo,prediction.probabilities.a.b,prediction.probabilities.c\n"
+        b'"[0.5, 1, -2e-3]",0.25,0.75\n'
+        b"[0.5 1],,1\n"
+    )
+    assert [event for _, event in events(path)] == [
+        {
+            "model": {"name": "photos"},
+            "embeddings": {"photo": [0.5, 1, -0.002]},
+            "prediction": {"probabilities": {"a.b": 0.25, "c": 0.75}},
+        },
+        {
+            "model": {"name": "photos"},
+            "embeddings": {"photo": "[0.5 1]"},
+            "prediction": {"probabilities": {"a.b": None, "c": 1}},
+        },
+    ]
+
+
 def test_rows_that_are_no_rows_reach_the_decoder_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "shop.csv.gz"
     rows = [b"model,model_version,price", b"shop,2,1.5", b"too,many,fields,here", b"few", b"a,\xff,1", b"shop,2,2.5"]
@@ -275,6 +296,7 @@ def test_parquet(tmp_path: Path) -> None:
             "flag": [True, None],
             "segments.country": ["DE", None],
             "prediction.score": [0.25, 0.5],
+            "embeddings.photo": [[0.5, 1.0], None],
         }
     )
     parquet.write_table(table, path)
@@ -287,6 +309,7 @@ def test_parquet(tmp_path: Path) -> None:
                 "features": {"price": 1.5, "amount": 2.5, "raw": "\ufffd", "flag": True},
                 "segments": {"country": "DE"},
                 "prediction": {"score": 0.25},
+                "embeddings": {"photo": [0.5, 1.0]},
             },
         ),
         (
@@ -297,6 +320,7 @@ def test_parquet(tmp_path: Path) -> None:
                 "features": {"price": "nan", "amount": None, "raw": None, "flag": None},
                 "segments": {"country": None},
                 "prediction": {"score": 0.5},
+                "embeddings": {"photo": None},
             },
         ),
     ]

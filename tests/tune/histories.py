@@ -27,13 +27,15 @@ ENVIRONMENT = {
 }
 
 
-def shop(n: int = EVENTS, seed: int = 4, model: str = "shop", restless: float = 1.5) -> list[dict[str, Any]]:
+def shop(
+    n: int = EVENTS, seed: int = 4, model: str = "shop", restless: float = 1.5, phase: int = 0
+) -> list[dict[str, Any]]:
     """`price` in country=DE is a standard deviation off for some hours every few days; all else is quiet."""
     rng = np.random.default_rng(seed)
     events = []
     for i in range(n):
         country = "DE" if i % 2 else "FR"
-        burst = i > 500 and country == "DE" and i % EVERY < 2 * BURST
+        burst = i > 500 and country == "DE" and (i + phase) % EVERY < 2 * BURST
         events.append(
             {
                 "prediction_id": f"{model}-{i}",

@@ -25,7 +25,7 @@ from streamdrift.tune import toml
 from streamdrift.tune.findings import Findings
 from streamdrift.tune.ladder import at
 from streamdrift.tune.subset import SubsetBank
-from tests.tune.histories import EVENTS, SMALL, TREE, shop, written
+from tests.tune.histories import EVENTS, EVERY, SMALL, TREE, shop, written
 
 
 def history(path: str, model: str | None = None) -> History:
@@ -138,10 +138,11 @@ def test_a_budget_that_is_kept_changes_nothing(shops: str) -> None:
 def test_where_many_series_page_all_are_asked_for_more(tmp_path: Path) -> None:
     """Two of six series are restless: more than may have rules of their own, fewer than would stay."""
     events = shop()
-    for event, other in zip(events, shop(seed=9), strict=True):
+    for event, other in zip(events, shop(seed=9, phase=EVERY // 2), strict=True):
         event["features"] = {"a": event["features"]["price"], "b": other["features"]["price"]}
     path = written(tmp_path / "shop.ndjson", events)
-    (one,) = searched(path)
+    strict = {**SMALL["policy"], "false_pages_per_model_week": 0.3}
+    (one,) = searched(path, Settings.model_validate({**SMALL, "policy": strict}))
     assert one.series == 6
     assert not one.frontier[0].meets
     assert one.choice.changes

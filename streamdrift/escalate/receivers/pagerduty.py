@@ -83,6 +83,7 @@ def _payload(page: Page) -> dict[str, Any]:
             "incident_id": page.incident.get("incident_id"),
             "onset_at": page.incident.get("onset_at"),
             "blast_radius": radius,
+            "explanation": page.incident.get("explanation", []),
             "alerts": [{name: alert.get(name) for name in BRIEF} for alert in page.alerts[:ALERTS_MAX]],
             "alerts_in_all": page.incident.get("alerts"),
         },

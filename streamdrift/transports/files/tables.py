@@ -2,7 +2,7 @@
 
 Columns: ``prediction_id``; ``occurred_at``, ``event_time`` or ``timestamp`` (without an offset it is UTC); ``model`` and
 ``model_version`` (without a model column the file's name is the model's); ``prediction.…`` by dotted name;
-``segments.<dimension>``; every other column is a feature.
+``segments.<dimension>``; ``embeddings.<name>``, lists of numbers, in CSV as JSON; every other column is a feature.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class Columns:
                 value = value if value is None else _text(value)  # noqa: PLW2901 - its form in this place
             elif path[0] == "occurred_at":
                 value = _time(value)  # noqa: PLW2901
+            elif path[0] == "embeddings":
+                value = _vector(value)  # noqa: PLW2901
             place[path[-1]] = value
         return orjson.dumps(event, default=_other)
 
@@ -72,15 +74,23 @@ def _path(name: str, time: str | None) -> tuple[str, ...]:
         return ("model", "name" if name == "model" else "version")
     if name == "prediction_id":
         return (name,)
-    if name.startswith("segments."):
-        return ("segments", name.removeprefix("segments."))
+    if name.startswith(("segments.", "embeddings.")):
+        return tuple(name.split(".", 1))
     if name.startswith("prediction."):
-        return tuple(name.split("."))
+        return tuple(name.split(".", 2))  # a class of prediction.probabilities may have dots in its name
     return ("features", name)
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _vector(value: Any) -> Any:
+    """A list, also out of its text; anything else is left to the decoder."""
+    try:
+        return orjson.loads(value) if isinstance(value, str) else value
+    except orjson.JSONDecodeError:
+        return value
 
 
 def _time(value: Any) -> Any:

@@ -1,0 +1,72 @@
+"""Which incident an alert belongs to, and whether it comes too late for it; ``policy`` has the rules in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from streamdrift.alerts import Alert
+from streamdrift.escalate.incident import Incident
+from streamdrift.settings import EscalateSettings
+
+
+def choose(open_incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
+    """Return the open incident of the alert's model that it belongs to; of several equal ones, the latest."""
+    latest_first = sorted(open_incidents, key=lambda i: (i.updated_at, i.incident_id), reverse=True)
+    for rule in _RULES if alert.status == "firing" else (_same_series,):
+        for incident in latest_first:
+            if rule(incident, alert, settings):
+                return incident
+    return None
+
+
+def _same_alert(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    """The incident has what this alert updates, or an update of it."""
+    return any(held.opening_id == alert.opening_id for held in incident.alerts if held.series_id == alert.series_id)
+
+
+def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    return incident.fires(alert.series_id)
+
+
+def _same_signal(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    return any(
+        held.feature == alert.feature and held.reason == alert.reason and _rises(held) == _rises(alert)
+        for held in incident.firing
+    )
+
+
+def _rises(alert: Alert) -> bool:
+    """A feature that goes up in one segment has another cause than one that goes down in others."""
+    return alert.effect_unit != "sd" or alert.effect_size >= 0
+
+
+def _same_time(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
+    window_ms = settings.incident_window_s * 1000
+    return abs(alert.detected_at - incident.updated_at) <= window_ms or any(
+        abs(alert.onset_at - held.onset_at) <= window_ms for held in incident.firing
+    )
+
+
+_RULES = (_same_alert, _same_series, _same_signal, _same_time)
+
+
+def overtaken(incident: Incident, alert: Alert) -> str | None:
+    """Why this alert comes too late, if so."""
+    for held in incident.alerts:
+        if held.series_id == alert.series_id and held.opening_id == alert.opening_id:
+            if held.series_id in incident.resolved:
+                return "closed"
+            if (held.detected_at, held.events_seen) >= (alert.detected_at, alert.events_seen):
+                return "stale"
+        elif _signal(held) == _signal(alert) and _fires_later(incident, held, alert):
+            return "stale"
+    return None
+
+
+def _fires_later(incident: Incident, held: Alert, alert: Alert) -> bool:
+    return held.series_id not in incident.resolved and held.detected_at > alert.detected_at
+
+
+def _signal(alert: Alert) -> tuple[str, str]:
+    """A series can fire for several reasons at once: null, and shifted where it isn't."""
+    return alert.series_id, alert.reason
