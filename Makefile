@@ -7,10 +7,14 @@ BIN    := $(VENV)/bin
 DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
 SCORER := .cache/scorer
+SCORES := .cache/accuracy
 CODE   := streamdrift tests benchmarks deploy tools
 
 EVALUATE ?=
 ARGS     ?=
+WRITE    ?=
+# exit 1 of the script: the command failed on a case, which the tables tell
+SCORE    = $(SCORER)/bin/python "$(EVALUATE)" --streamdrift
 LOCK    := .venv-lock
 COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-index-url --upgrade
@@ -59,17 +63,21 @@ docs: $(DEV)
 
 quick: $(DEV)
 	$(BIN)/python benchmarks/replay.py --quick
+	$(BIN)/python benchmarks/null_rate.py --quick
 
 bench: $(DEV) ## events per second, against a plain loop over river, in the same run
 	$(BIN)/python benchmarks/replay.py
 
-accuracy: $(DEV) ## recall, precision and delay by an evaluation script: make accuracy EVALUATE=path [ARGS=…]
+accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accuracy EVALUATE=path [ARGS=… WRITE=docs/accuracy.md]
 	@test -f "$(EVALUATE)" || { \
 	  echo "make accuracy needs a script that scores \`streamdrift replay\` on cases whose truth is known:" >&2; \
 	  echo "  make accuracy EVALUATE=path/to/evaluate.py" >&2; exit 2; }
 	@test -x $(SCORER)/bin/python || { $(PYTHON) -m venv $(SCORER) && \
 	  $(SCORER)/bin/python -m pip install -q --disable-pip-version-check numpy pandas pyarrow; }
-	$(SCORER)/bin/python "$(EVALUATE)" --streamdrift "$(or $(COMMAND),$(abspath $(BIN))/streamdrift)" $(ARGS)
+	@mkdir -p $(SCORES) && rm -f $(SCORES)/*.json
+	$(SCORE) "$(abspath $(BIN))/streamdrift" --out $(SCORES)/ours.json $(ARGS) || [ $$? -eq 1 ]
+	$(SCORE) "$(abspath $(BIN))/python $(abspath benchmarks/river_replay.py)" --out $(SCORES)/river.json $(ARGS) || [ $$? -eq 1 ]
+	@$(BIN)/python benchmarks/accuracy_tables.py $(SCORES)/ours.json $(SCORES)/river.json $(if $(WRITE),--write $(WRITE))
 
 format: $(DEV) ## put the code in form
 	$(BIN)/ruff format $(CODE)

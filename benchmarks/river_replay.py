@@ -1,6 +1,6 @@
 """What a loop over river finds: `replay` with one ADWIN (default settings) per numeric feature and segment.
 
-    make accuracy EVALUATE=path/to/evaluate.py COMMAND="python benchmarks/river_replay.py"
+    make accuracy EVALUATE=path/to/evaluate.py
 
 Takes the arguments of `streamdrift replay` that an evaluation gives, so that both are scored by the same rules. Every numeric
 feature, the prediction's score and the error of labelled predictions get a detector in all traffic and in every

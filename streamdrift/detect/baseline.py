@@ -16,6 +16,7 @@ from streamdrift.blocks.column import NUMBER, TEXT, Bools, Column, Floats, Ints
 BINS = 20
 TOP_CATEGORIES = 15
 SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
+SQUARE_MAX = 1e140  # values up to here can be squared and added up in any number
 Z_MAX = 10.0  # a wild value is far off with or without this bound; without it, it would blind a detector of means
 
 
@@ -34,15 +35,18 @@ class Reference:
         Share of the rows of that time without a value.
     categories
         For text: the place of each category.
+    is_short
+        Whether it is shorter than asked for, and the series depends on its past: what it shows then wakes nobody.
     """
 
-    __slots__ = ("_below", "_distinct", "categories", "kind", "mean", "n", "null_rate", "sd")
+    __slots__ = ("_below", "_distinct", "categories", "is_short", "kind", "mean", "n", "null_rate", "sd")
 
     def __init__(
         self, kind: int, values: Floats, mean: float, sd: float, null_rate: float, categories: dict[str, int]
     ) -> None:
         self.kind, self.n, self.mean, self.sd = kind, len(values), mean, sd
         self.null_rate, self.categories = null_rate, categories
+        self.is_short = False
         distinct, counts = np.unique(values, return_counts=True)
         self._distinct = np.append(distinct, math.inf)  # infinity, which no value equals, saves a bounds check
         self._below = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -75,16 +79,18 @@ class Reference:
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""
-        return {"n": self.n, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
+        short = {"short": True} if self.is_short else {}
+        return {"n": self.n, **short, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
 
     def describe(self, values: Floats) -> dict[str, Any]:
         """Mean, sd, and histogram or category shares of some values, on the reference's own bins."""
         if self.kind == NUMBER:
             edges = self.edges()
             counts = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
+            mean, sd = moments(values)
             return {
-                "mean": significant(float(values.mean())),
-                "sd": significant(float(values.std())),
+                "mean": significant(mean),
+                "sd": significant(sd),
                 "histogram": {"edges": [significant(edge) for edge in edges.tolist()], "counts": counts.tolist()},
             }
         return {"mean": None, "sd": None, "categories": self._shares(values)}
@@ -117,13 +123,19 @@ def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tupl
         places = np.zeros(len(texts))
         places[order] = np.arange(len(order))
         values = places[values.astype(np.int64)]
-    mean, sd = float(values.mean()), float(values.std())
-    if not (math.isfinite(mean) and math.isfinite(sd)):  # values near the end of a double's range: scale by their size
-        scale = float(np.abs(values).max())
-        mean, sd = float((values / scale).mean() * scale), float(min((values / scale).std() * scale, 1e308))
+    mean, sd = moments(values)
     if sd <= SD_MIN * max(1.0, abs(mean)):
         sd = max(1.0, abs(mean))  # a constant has no scale of its own: judge a change by its size
     return Reference(kind, values, mean, sd, null_rate, categories), values
+
+
+def moments(values: Floats) -> tuple[float, float]:
+    """Mean and standard deviation of (n,) finite values, finite also near the end of a double's range."""
+    size = float(np.abs(values).max(initial=0.0))
+    if size < SQUARE_MAX:
+        return float(values.mean()), float(values.std())
+    scaled = values / size
+    return float(scaled.mean()) * size, float(scaled.std()) * size
 
 
 def distance(ordered: Floats, values: Floats) -> float:

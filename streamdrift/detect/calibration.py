@@ -200,7 +200,7 @@ def _one_score(
         silent = dependent and w / factor < SIZE_MIN and not mode
         weights = WEIGHTS_DEPENDENT if dependent or envelope is not None or forced is not None else WEIGHTS
         size[s] = 0.0 if silent else weights[score] / (factor / w + unsure[s] * own / n)
-    return _Score(size, low, high, restless, skew_up, skew_down, float(factors[-1]))
+    return _Score(size, low, high, restless, skew_up, skew_down, max(float(factors[-1]), floor))
 
 
 def _means(sums: Floats, w: int) -> Floats:

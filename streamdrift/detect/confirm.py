@@ -83,10 +83,11 @@ class Evidence:
         likelihood = k * excess * excess
         best = int(np.argmax(likelihood))
         near = k[likelihood >= likelihood[best] * (1 - min(1.0, ONSET_NATS / max(t, ONSET_NATS)))]
-        # a change within a stretch shows in it: the latest time is where that stretch ends and the next one begins
+        # a stretch in which the change fell shows half of it, so the range takes in one more on either side
+        first = at - int(near[-1])
         latest = int(self.firsts[at - int(near[0]) + 1]) if near[0] > 1 else now
         back = int(k[best])
-        return back, int(self.firsts[at - back]), (int(self.firsts[at - int(near[-1])]), latest)
+        return back, int(self.firsts[at - back]), (int(self.firsts[first - (k[-1] > near[-1])]), latest)
 
     def of(self, channel: int) -> Evidence:
         """Return the evidence of one score alone."""

@@ -10,7 +10,7 @@ import numpy as np
 from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
-from streamdrift.detect.baseline import Reference, distance, significant
+from streamdrift.detect.baseline import Reference, distance, moments, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.frozen import Freeze, Frozen
@@ -64,9 +64,9 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     if reference.kind != NUMBER:
         reason, effect, unit = "category_shift", _total_variation(reference, window), "share"
     elif verdict.channel == 0:
-        reason, effect, unit = "mean_shift", (float(window.mean()) - reference.mean) / reference.sd, "sd"
+        reason, effect, unit = "mean_shift", (moments(window)[0] - reference.mean) / reference.sd, "sd"
     elif verdict.channel == 1:
-        reason, effect, unit = "variance_shift", float(window.std()) / reference.sd, "ratio"
+        reason, effect, unit = "variance_shift", moments(window)[1] / reference.sd, "ratio"
     else:
         reason, effect, unit = "distribution_shift", distance(reference.ordered, window), "ks"
     return Change(
@@ -79,7 +79,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
         threshold,
         significant(effect),
         unit,
-        verdict.back,
+        verdict.since,
         verdict.onset,
         reference.summary(),
         {"n": len(window), **described},
@@ -92,7 +92,7 @@ def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     effect, unit = (
         (distance(reference.ordered, window), "ks")
         if name == "ks"
-        else ((float(window.mean()) - reference.mean) / reference.sd, "sd")
+        else ((moments(window)[0] - reference.mean) / reference.sd, "sd")
     )
     reason = "distribution_shift" if name == "ks" else "mean_shift"
     current = {"n": len(window), **reference.describe(window)}
@@ -174,7 +174,7 @@ def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verd
         lane.threshold,
         significant(now - lane.share),
         "share",
-        verdict.back,
+        verdict.since,
         verdict.onset,
         {"n": lane.n, key: significant(lane.share)},
         {"n": verdict.back * STRETCH, key: significant(now)},
@@ -256,9 +256,11 @@ def severity(role: str, change: Change) -> Severity:
     """How much it matters, whatever its evidence: a large series proves changes that nobody should get up for.
 
     Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all; info below the
-    sizes of ``MATERIAL``, and where a model makes fewer errors than before.
+    sizes of ``MATERIAL``, where a model makes fewer errors than before, and where the reference is short for what the series does.
     """
     size = abs(change.effect_size)
+    if change.kind == "drift" and change.reference.get("short"):
+        return "info"
     if change.reason == "silence":
         return "critical"
     if role == "performance" and change.effect_size < 0:

@@ -20,11 +20,11 @@ from streamdrift.settings import PolicySettings
 
 NAMED_BY = 64
 """Latest values that a fault is named by."""
-EVENTS_MIN = 3
+EVENTS_MIN = 5
 WIDTHS = 3.0
 SAME = 0.8
 """Share of equal values from which they are a sentinel."""
-MANY = 0.2
+MANY = 0.5
 """Share of all values from which they are no outliers any more."""
 
 
@@ -60,7 +60,7 @@ class FarOut:
         facts: dict[str, float] = {"low": low, "high": high}
         if len(far) >= EVENTS_MIN and counts.max(initial=0) >= SAME * len(far):
             reason, facts["value"] = "out_of_range", float(distinct[counts.argmax()])
-        elif (factor := units.factor(far, self._reference)) is not None:
+        elif (factor := units.factor(far, self._reference, low, high)) is not None:
             reason, facts["factor"] = "unit_change", factor
         else:
             reason = "out_of_range" if share >= MANY else "outliers"

@@ -1,8 +1,8 @@
 """A value that no longer changes: a run of one value, far longer than any in the reference window.
 
-How long a run must be depends on its value. One that the reference hardly has is frozen after four times the longest run of any
-such value (an hourly reading repeats for an hour's events). One that it has often (a score at its upper end, an hour without
-rain) comes in spells by itself, so its run must be ten times the longest of its own.
+How long a run must be depends on the series and on the value: ten times the longest run of such a value, and 20 events, or 200
+where repetition is usual: in a series that repeats itself anyhow (an hourly reading stands for an hour's events), and for a value
+that comes back again and again (a score at its upper end, an hour without rain), whose spells are compared with its own.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from streamdrift.blocks.column import Floats, Ints
 
 RUN_MIN = 20
 """Shortest run that may be called frozen."""
-RARE = 0.05
-"""Share of the reference up to which a value is one of many."""
-FACTOR = 4
-COMMON_RUN_MIN, COMMON_FACTOR = 200, 10
+FACTOR = 10
+"""Frozen is a run this many times the longest of the reference."""
+RETURNS = 5
+"""Runs in the reference from which a value is one that comes back."""
+REPEATS = 0.1
+"""Share of values equal to the one before from which a series repeats itself."""
+REPEATING_RUN_MIN = 200
 THAWED = 64
 """Values since a frozen run ended after which the series is well again."""
 
@@ -45,27 +48,25 @@ class Frozen:
 
     def __init__(self, reference: Floats) -> None:
         starts = np.flatnonzero(np.diff(reference, prepend=np.nan) != 0)
-        runs = np.diff(np.append(starts, len(reference)))
-        distinct, counts = np.unique(reference, return_counts=True)
-        common = distinct[counts > RARE * len(reference)]
-        first = reference[starts]
-        self._longest = {value: int(runs[first == value].max()) for value in common.tolist()}
-        self._rare = int(runs[~np.isin(first, common)].max(initial=1))
+        runs, first = np.diff(np.append(starts, len(reference))), reference[starts]
+        distinct, returns = np.unique(first, return_counts=True)
+        back = distinct[returns >= RETURNS]
+        self._spells = {value: int(runs[first == value].max()) for value in back.tolist()}
+        self._least = REPEATING_RUN_MIN if 1 - len(starts) / len(reference) > REPEATS else RUN_MIN
+        self._longest = int(runs[~np.isin(first, back)].max(initial=1))
         self._varies = len(distinct) > 1  # a constant can't freeze
         self._value, self._run, self._since = np.nan, 0, 0
         self._frozen: Freeze | None = None
         self._moving = 0
 
     def longest(self, value: float) -> int:
-        """Longest run in the reference: of a common value its own, else that of any rare one."""
-        return self._longest.get(value, self._rare)
+        """Longest run in the reference: of a value that comes back its own, else that of any other."""
+        return self._spells.get(value, self._longest)
 
     def limit(self, value: float) -> int:
         """Length from which a run of this value is frozen."""
-        longest = self._longest.get(value)
-        if longest is None:
-            return max(RUN_MIN, FACTOR * self._rare)
-        return max(COMMON_RUN_MIN, COMMON_FACTOR * longest)
+        least = REPEATING_RUN_MIN if value in self._spells else self._least
+        return max(least, FACTOR * self.longest(value))
 
     def update(self, values: Floats, times: Ints) -> list[Freeze]:
         """Take (n,) values and their times; return what froze or moves again."""

@@ -18,7 +18,7 @@ import numpy as np
 from streamdrift.blocks.column import ABSENT, BOOLEAN, NULL, NUMBER, TEXT, Bools, Bytes, Column, Floats, Ints
 from streamdrift.detect import baseline
 from streamdrift.detect.baseline import Reference
-from streamdrift.detect.calibration import Calibration, calibrate, score_table
+from streamdrift.detect.calibration import INDEPENDENT_MAX, Calibration, calibrate, score_table
 from streamdrift.detect.clock import ClockProfile, fit
 
 KIND_VALUES = 64
@@ -160,6 +160,7 @@ class Learning:
             scores, parameters, day_events = scores - clock.at(times), clock.parameters, clock.day_events
         calibration = calibrate(scores, parameters, day_events)
         full = len(values) >= self._wanted or len(learned.missing) >= self._bound
+        reference.is_short = not full and reference.n > INDEPENDENT_MAX * calibration.worth
         if full or calibration.worth >= SIZE_MIN:
             learned.reference, learned.calibration, learned.clock, learned.values = (
                 reference,

@@ -26,6 +26,8 @@ from streamdrift.settings import PolicySettings
 LONGER = 4
 """Steps in ``WINDOWS`` by which the window that must calm down is longer than the one that gave the evidence: four times. A
 change at the threshold then shows 64 nats in it, and can't be taken for recovered by chance."""
+RECENT = 32
+"""Stretches by which an open alert is looked at again: what it is now, not what it was on the way."""
 CALM = 0.25
 """Share of the threshold below which a window counts as recovered."""
 
@@ -47,7 +49,9 @@ class Verdict:
         The evidence then.
     channel, window
         Score and window that gave it.
-    back, onset
+    back
+        Stretches that tell how large the change is: those since the change point, later on the latest ones.
+    since, onset
         Stretches since the estimated change point, and its event time in milliseconds.
     onset_range
         Earliest and latest event time that the evidence leaves for the change point; None where it is not estimated.
@@ -60,6 +64,7 @@ class Verdict:
     channel: int
     window: int
     back: int
+    since: int
     onset: int
     onset_range: tuple[int, int] | None = None
 
@@ -147,7 +152,7 @@ class Lane:
         window = int(reachable[:, channel].argmax())
         t = float(reachable[window, channel])
         back, onset, within = evidence.onset(j, self._start, (window, channel), t, now)
-        return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, back, onset, within)
+        return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, back, back, onset, within)
 
     def _continuing(self, evidence: Evidence, j: int, stretch: int, peaks: Floats, now: int) -> Verdict | None:
         opened = cast("Verdict", self._opened)
@@ -157,22 +162,16 @@ class Lane:
         if length <= age and peaks[self._calm_window] < CALM * self._threshold and not self._held_open(now):
             onset = int(evidence.firsts[max(0, len(evidence.firsts) - len(evidence.ends) + j + 1 - length)])
             peak = float(peaks[self._calm_window])
-            return Verdict("resolves", j, int(evidence.ends[j]), peak, 0, self._calm_window, length, onset)
+            return Verdict("resolves", j, int(evidence.ends[j]), peak, 0, self._calm_window, length, length, onset)
         if age & (age - 1) if age < LONGEST else age % LONGEST:
             return None
-        window = int(np.searchsorted(WINDOWS, age, "right")) - 1
+        back = min(age, RECENT)
+        window = int(np.searchsorted(WINDOWS, back, "right")) - 1
         t = float(evidence.t[j, window, opened.channel])
         if t < self._threshold:
             return None
-        return replace(
-            opened,
-            step="looks",
-            j=j,
-            end=int(evidence.ends[j]),
-            t=t,
-            window=window,
-            back=min(opened.back + age, LONGEST),
-        )
+        since = opened.since + age
+        return replace(opened, step="looks", j=j, end=int(evidence.ends[j]), t=t, window=window, back=back, since=since)
 
     def _held_open(self, now: int) -> bool:
         """Whether this alert has come and gone so often that it stays open until it has been quiet for long."""
