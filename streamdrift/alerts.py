@@ -67,6 +67,8 @@ class Alert:
     ----------
     statistic, threshold
         What the evidence policy compared; without unit (log-likelihood ratio, in nats).
+    expected_false_per_week
+        False alerts to be expected of the whole model in a week at this threshold; None where it is not known.
     effect_size, effect_unit
         How large the change is: ``sd`` of the reference, ``share`` of events, ``ks`` distance, ``ratio``.
     reference, current
@@ -109,6 +111,7 @@ class Alert:
     resolves: str | None = None
     onset_range: tuple[int, int] | None = None
     updates: str | None = None
+    expected_false_per_week: float | None = None
 
     @property
     def alert_id(self) -> str:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +20,27 @@ from typing import Any
 import structlog
 
 from streamdrift import __version__, kernels
+from streamdrift.detect.budget import in_words
 from streamdrift.embedded.demo import demo as embedded_demo
 from streamdrift.embedded.interrupt import Interrupt
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
-from streamdrift.errors import Fatal, Retriable
+from streamdrift.embedded.tune import Outputs
+from streamdrift.embedded.tune import tune as embedded_tune
+from streamdrift.embedded.tune_diff import diff as embedded_diff
+from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
+from streamdrift.embedded.tune_options import history
+from streamdrift.errors import Fatal, Retriable, SettingsProblem
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.pipeline import Assemble, Detect, Direct, Worker
 from streamdrift.settings import Settings
-from streamdrift.settings.fields import secret_values
+from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.show import show, show_json
+from streamdrift.settings.sources import CONFIG_BYTES_MAX, read_text
 from streamdrift.telemetry import Health, Metrics, configure_logging, serve
 from streamdrift.transports import kafka
 from streamdrift.transports.files.sink import standard_output
@@ -70,7 +78,12 @@ def settings_of_process() -> Loaded:
 def config_show(*, as_json: bool) -> int:
     """Print every setting with its origin."""
     loaded = settings_of_process()
-    facts = {"config_hash": config_hash(loaded.settings), "engine": kernels.ENGINE, "version": __version__}
+    facts = {
+        "budget": in_words(loaded.settings.policy),
+        "config_hash": config_hash(loaded.settings),
+        "engine": kernels.ENGINE,
+        "version": __version__,
+    }
     _print(show_json(loaded, facts) if as_json else show(loaded, facts))
     return 0
 
@@ -97,6 +110,32 @@ def replay(options: Replay) -> int:
     return embedded_replay(options, _settings_of_run(), SystemClock(), interrupt)
 
 
+def tune(options: Tune) -> int:
+    """Replay a history, and say which settings keep the false-alarm budget, or what a change of them would change."""
+    options.check()
+    clock = SystemClock()
+    if options.diff is not None:
+        old, new = (_settings_in(path) for path in options.diff)
+        _quiet_logs(new.settings)
+        return embedded_diff(history(options, new.settings, clock), old, new)
+    outputs = Outputs(options.out, options.json, options.force)
+    outputs.check([*options.paths, *([options.labels] if options.labels else [])])
+    loaded = settings_of_process()
+    _quiet_logs(loaded.settings)
+    path = os.environ.get(CONFIG)
+    base = {} if path is None else tomllib.loads(read_text(Path.cwd() / path, CONFIG_BYTES_MAX))
+    found = history(options, loaded.settings, clock)
+    return embedded_tune(found, loaded, outputs, base, options.command())
+
+
+def _settings_in(path: str) -> Loaded:
+    """The settings of one file, with the environment over it as services have it."""
+    try:
+        return load({**os.environ, CONFIG: path}, root=Path.cwd())
+    except SettingsProblem as e:
+        raise SettingsProblem(f"--diff {path}: {str(e).replace(f'{CONFIG}: ', '')}") from None
+
+
 def demo(report: str) -> int:
     """Play the recorded flights with their incidents, from events to pages."""
     return embedded_demo(report, _settings_of_run(), SystemClock())
@@ -105,9 +144,13 @@ def demo(report: str) -> int:
 def _settings_of_run() -> Settings:
     """The settings of a command that ends by itself: it tells its results, and logs only what is wrong."""
     settings = settings_of_process().settings
+    _quiet_logs(settings)
+    return settings
+
+
+def _quiet_logs(settings: Settings) -> None:
     telemetry = settings.telemetry.model_copy(update={"log_level": "warning"})
     configure_logging(telemetry, sys.stderr, secret_values(settings))
-    return settings
 
 
 def detect() -> int:

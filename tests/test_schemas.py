@@ -221,7 +221,8 @@ def test_the_alert_schema_s_fields_are_those_of_alerts() -> None:
     fields = set(Alert.__dataclass_fields__) | {"alert_id"}
     data = schema("alert")["$defs"]["data"]
     assert set(data["properties"]) == fields
-    assert set(data["required"]) == fields - {"p_value", "resolves", "onset_range", "updates"}
+    optional = {"p_value", "resolves", "updates", "onset_range", "expected_false_per_week"}
+    assert set(data["required"]) == fields - optional
 
 
 def test_readers_take_alerts_of_tomorrow_and_the_schema_too() -> None:

@@ -1,11 +1,11 @@
 """Records to blocks: one decode, straight into columns. What can't be read is set aside with its reason.
 
-The assembler keeps nothing between batches but, per model, how many rows it has seen.
+The assembler keeps nothing between batches but, per model, how many rows it has seen and of which features and dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from streamdrift.blocks import vectors
 from streamdrift.blocks.block import Block, Stream, coded, places
-from streamdrift.blocks.column import Column, from_values
+from streamdrift.blocks.breadth import Breadth, of_embeddings
+from streamdrift.blocks.column import Column, Ints, from_values
 from streamdrift.blocks.measures import prediction_of
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.errors import Rejected
@@ -63,8 +64,9 @@ class Assembler:
     def __init__(self, settings: Settings, *, labels: bool = False) -> None:
         self._text_max = settings.text_length_max
         self._limits = Limits.of(settings)
-        self._labels = labels
+        self._labels, self._dimensions = labels, settings.segments
         self._seen: dict[tuple[Stream, str], int] = {}
+        self._breadth: dict[tuple[Stream, str], Breadth] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
         self._truths: dict[str, list[tuple[int, Record, Label]]] = {}
         self._batch = Batch()
@@ -107,7 +109,7 @@ class Assembler:
             batch.events += len(rows)
         for model, labels in self._truths.items():
             facts = tuple(self._truth(decoded) for _, _, decoded in labels)
-            batch.blocks.append(self._block(model, "truths", labels, {}, facts))
+            batch.blocks.append(self._block(model, "truths", labels, {}, facts, np.ones(len(labels), np.int64)))
         batch.muted = sum(int(block.muted.sum()) for block in batch.blocks)
         self._batch, self._events, self._truths, self._order = Batch(), {}, {}, 0
         return batch
@@ -124,7 +126,9 @@ class Assembler:
             for name in names
         }
         facts = tuple(self._fact(event) for _, _, event in rows) if self._labels else ()
-        block = self._block(model, "events", rows, columns, facts if any(facts) else ())
+        features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
+        breadth = self._breadth_of("events", model, rows, features)
+        block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)
         block.vectors = _vectors([event for _, _, event in rows])
         return block
 
@@ -139,6 +143,20 @@ class Assembler:
         truth = decoded.truth[: self._text_max] if isinstance(decoded.truth, str) else decoded.truth
         return decoded.prediction_id, truth, decoded.numeric, inline, decoded.segments
 
+    def _breadth_of(
+        self,
+        stream: Stream,
+        model: str,
+        rows: Sequence[tuple[int, Record, Inference]],
+        features: Sequence[Collection[str]],
+    ) -> Ints:
+        breadth = self._breadth.get((stream, model), Breadth())
+        if len(self._breadth) < MODELS_MAX:
+            self._breadth[stream, model] = breadth
+        wanted = self._dimensions
+        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
+        return breadth.of(features, dimensions)
+
     def _block(
         self,
         model: str,
@@ -146,6 +164,7 @@ class Assembler:
         rows: Sequence[tuple[int, Record, Inference | Label]],
         columns: dict[str, Column],
         facts: tuple[Any, ...],
+        breadth: Ints,
     ) -> Block:
         told = [row for _, _, row in rows]
         events = [
@@ -162,6 +181,7 @@ class Assembler:
             np.array([row.time for row in told], np.int64),
             *places([(record.partition, record.offset) for _, record, _ in rows]),
             np.arange(first + 1, first + len(rows) + 1, dtype=np.int64),
+            breadth,
             np.array([order for order, _, _ in rows], np.int64),
             np.array([record.replayed for _, record, _ in rows], np.bool_),
             coded([row.version if isinstance(row, Inference) else None for row in told]),

@@ -61,6 +61,9 @@ class Block:
         (n,) which of ``sources`` a row came from, and where it stands there.
     model_row
         (n,) how many rows of the model the assembler had seen, this one included.
+    breadth
+        (n,) how many series saw such a row, as of then: the model's features, once for all traffic and once for each of its
+        dimensions.
     order
         (n,) place in the batch, so that what several blocks of it say can be told in event order.
     muted
@@ -84,6 +87,7 @@ class Block:
     sources: tuple[Partition, ...]
     offset: Ints
     model_row: Ints
+    breadth: Ints
     order: Ints
     muted: Bools
     versions: Coded
@@ -106,6 +110,7 @@ class Block:
             self.sources,
             self.offset[rows],
             self.model_row[rows],
+            self.breadth[rows],
             self.order[rows],
             self.muted[rows],
             self.versions.take(rows),

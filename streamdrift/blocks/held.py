@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from streamdrift.blocks.block import Block, coded, places
+from streamdrift.blocks.breadth import Breadth
 from streamdrift.blocks.column import from_values
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.blocks.measures import MEASURES, Prediction
@@ -78,6 +79,7 @@ class ModelLabels:
     events: Fresh = field(default_factory=Fresh)
     truths: Fresh = field(default_factory=Fresh)
     outcomes: list[Outcome] = field(default_factory=list)
+    breadth: Breadth = field(default_factory=Breadth)
 
     def came(self, block: Block, at: At) -> None:
         """Note a block of the log."""
@@ -117,6 +119,7 @@ def outcomes_block(name: str, model: ModelLabels) -> Block:
         np.array([row.held.time for row in rows], np.int64),
         *places([row.held.source for row in rows]),
         np.arange(first + 1, first + n + 1, dtype=np.int64),
+        model.breadth.of([row.measures for row in rows], [row.segments for row in rows]),
         np.array([row.order for row in rows], np.int64),
         np.array([row.muted for row in rows], np.bool_),
         coded([row.version for row in rows]),

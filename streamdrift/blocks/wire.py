@@ -57,6 +57,7 @@ def _encode(block: Block) -> bytes:
         "model": block.model,
         "segment": block.segment,
         "stream": block.stream,
+        "breadth": _runs(block.breadth),
         "sources": [[p.name, p.index] for p in block.sources],
         "versions": _head(block.versions, arrays),
         "dimensions": {name: _head(coded, arrays) for name, coded in block.dimensions.items()},
@@ -81,6 +82,19 @@ def _encode(block: Block) -> bytes:
         [MAGIC, struct.pack("<I", len(text)), text, *(a.astype(a.dtype.newbyteorder("<")).tobytes() for a in arrays)],
     )
     return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _runs(values: npt.NDArray[np.int64]) -> list[list[int]]:
+    """Each value with how often it stands in a row: it changes a few times in the life of a model."""
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    counts = np.diff(starts, append=len(values))
+    return [[value, count] for value, count in zip(values[starts].tolist(), counts.tolist(), strict=True)]
+
+
+def _breadth(head: dict[str, Any]) -> npt.NDArray[np.int64]:
+    """(n,) from its runs; a block of an earlier release has none, and counts as a single series."""
+    runs = np.array(head.get("breadth", [[1, head["n"]]]), np.int64).reshape(-1, 2)
+    return np.repeat(runs[:, 0], runs[:, 1])
 
 
 def _head(coded: Coded, arrays: list[npt.NDArray[Any]]) -> list[str]:
@@ -120,6 +134,7 @@ def decode(message: bytes | None, *, muted: bool) -> Block:
         tuple(Partition(name, index) for name, index in head["sources"]),
         offset,
         model_row,
+        _breadth(head),
         order,
         np.full(head["n"], muted),
         versions,

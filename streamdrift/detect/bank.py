@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -114,6 +114,13 @@ class Bank:
                     if series is not None and (heat := series.heat) is not None:
                         found[feature, segment] = heat
         return found
+
+    def watched(self) -> Iterator[tuple[Group, str, Series]]:
+        """Yield every series that is held, with its group and feature."""
+        for group in self._groups.values():
+            for feature, series in group.series.items():
+                if series is not None:
+                    yield group, feature, series
 
     def _update(self, group: Group, rows: Block) -> Told:
         return [(order, alert) for order, alert in group.update(rows, self) if not _muted(rows, order)]

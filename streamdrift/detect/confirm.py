@@ -154,6 +154,11 @@ class Scan:
         back = min(back, len(self._history) - 1)
         return int(self._history[-1, 0] - self._history[-1 - back, 0]) / (back * STRETCH * UNIT) if back else 0.0
 
+    def of_shift(self, shift: Floats) -> Floats:
+        """(m, S, C) evidence of windows whose mean scores are (m, C) off the reference's."""
+        m, c = shift.shape
+        return self._evidence(np.broadcast_to((shift / self.calibration.sd)[:, None, :], (m, len(WINDOWS), c)))
+
     def skip(self, times: Ints) -> None:
         """As ``update`` with scores of 0 on a scan that is still and looks upwards only: no evidence can come of it."""
         n = len(times)

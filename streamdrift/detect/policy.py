@@ -91,6 +91,8 @@ class Lane:
         self._flapping_quiet_ms = round(settings.flapping_quiet_s * 1000)
         self._openings: deque[int] = deque(maxlen=settings.flapping_openings)
         self._loud_at = -1  # event time at which there was evidence last
+        self.reached = 0
+        """Stretches at whose end some window had the evidence, whether or not an alert could open."""
 
     @property
     def is_open(self) -> bool:
@@ -112,6 +114,7 @@ class Lane:
         peaks = evidence.t.max(axis=2)
         if self._opened is None and peaks.max() < self._threshold:
             return []
+        self.reached += int((peaks.max(axis=1) >= self._threshold).sum())
         verdicts = []
         for j, stretch in enumerate(evidence.stretch.tolist()):
             now = int(times[evidence.ends[j]])

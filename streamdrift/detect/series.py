@@ -6,7 +6,7 @@ What it says depends on its own events in order and on nothing else: not on how 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
 from streamdrift.detect.base import Detector, Values
 from streamdrift.detect.baseline import Reference
+from streamdrift.detect.budget import Budget, budget, held_to
 from streamdrift.detect.calibration import STRETCH, Calibration, score_table
 from streamdrift.detect.clock import ClockProfile
 from streamdrift.detect.confirm import Scan
@@ -84,8 +85,16 @@ class Series:
         self._kind: int | None = None
         self._open: dict[str, Alert] = {}
         self._told: dict[str, Alert] = {}
+        self._first_time = 0
+        self._asked = settings.policy
+        self.budget: Budget | None = None
         self.crowded: Crowded | None = None
         """Set at the end of learning, for whoever tells the operator."""
+
+    @property
+    def watch(self) -> ValueWatch | None:
+        """What watches the clean values; None while learning, and where there were too few."""
+        return self._values
 
     @property
     def is_held_back(self) -> bool:
@@ -110,16 +119,26 @@ class Series:
                 begin = first_present(column)
                 if begin < n:
                     self._first_age = int(rows.age[begin]) - 1
+                    self._first_time = int(rows.block.time[begin])
             ages = rows.age[begin:] - self._first_age
             times = rows.block.time[begin:]
             for learned in self._learning.add(column.take(slice(begin, None)), ages, times) if begin < n else ():
                 learned_rows = begin + learned.rows
                 faults_from = min(faults_from, learned_rows)
+                self._hold_to_budget(rows, learned_rows - 1, len(learned.missing))
                 self._begin(learned)
             if self._learning is not None:
                 learned_rows = n
             self._seen += faults_from - begin
         return self._watch(rows, column, faults_from, learned_rows)
+
+    def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
+        """Take the threshold that the false-alarm budget asks for, as of the last row that was learned from."""
+        now, lanes = int(rows.block.time[last]), int(rows.block.breadth[last])
+        counted = own, int(rows.age[last]) - self._first_age
+        since = now if self.budget is None else self.budget.since
+        self.budget = budget(self._asked, counted, now - self._first_time, lanes, since)
+        self._settings = replace(self._settings, policy=held_to(self._asked, self.budget))
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
@@ -191,6 +210,8 @@ class Series:
         else:
             opened = None
         alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+        if self.budget is not None and change.threshold == self.budget.threshold:
+            alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
         if change.lane and change.step != "resolves":
             self._told[change.lane] = alert
             if opened is None:
@@ -211,11 +232,13 @@ class ValueWatch:
     ) -> None:
         self.reference, self._clock, self._settings = reference, clock, settings
         self._table = score_table(reference.n)
+        self.calibration = calibration
         self._scan = Scan(calibration)
         self._lane = Lane(settings.policy)
         self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, self._ks)
         self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
+        self._flagged = Counter({detector.name: 0 for detector in self.detectors})
         self._seen = 0
         self._recent = values[-RECENT:].copy()
         self._unseen = self._unseen_lane(values)
@@ -230,6 +253,16 @@ class ValueWatch:
         half = len(values) // 2
         new = ~np.isin(values[half:], values[:half])
         return ShareLane(new, self._settings.policy, events_min=self._settings.anomalies.new_category_events)
+
+    @property
+    def table(self) -> Ints:
+        """(2n+1, C) scores by rank in the reference of n values."""
+        return self._table
+
+    @property
+    def flags(self) -> dict[str, int]:
+        """Values at which each detector flagged so far; for the scan, stretches at whose end it had the evidence."""
+        return {**self._flagged, "scan": self._lane.reached}
 
     @property
     def distance(self) -> float:
@@ -282,6 +315,7 @@ class ValueWatch:
         for name, indices in flags.items():
             if len(indices):
                 self._last_flag[name] = self._seen + int(indices[-1])
+                self._flagged[name] += len(indices)
         self._seen += len(raw)
         self._recent = recent[-RECENT:].copy()
         return found

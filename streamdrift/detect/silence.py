@@ -129,6 +129,7 @@ def _nothing(model: str, at: int) -> Block:
         (Partition(""),),
         zero,
         zero,
+        zero + 1,
         zero,
         np.zeros(1, np.bool_),
         Coded(code - 1, ()),

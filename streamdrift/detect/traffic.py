@@ -18,6 +18,7 @@ from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats, Ints
 from streamdrift.detect import baseline, explain
 from streamdrift.detect.baseline import Reference, significant
+from streamdrift.detect.budget import budget, held_to
 from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
 from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.explain import Change, Identity
@@ -141,7 +142,11 @@ class Traffic:
             self._codes.setdefault(dimension, [[None] * self._rows] if self._rows else []).append(texts)
         if self._rows + used < wanted:
             return 0
-        self._rate = _Rate(np.concatenate(self._gaps), self._settings)
+        all_gaps = np.concatenate(self._gaps)
+        span_ms, lanes = float(all_gaps.sum()) * 1000, int(block.breadth[used - 1])
+        found = budget(self._settings.policy, (wanted, wanted), span_ms, lanes, int(block.time[used - 1]))
+        self._settings = replace(self._settings, policy=held_to(self._settings.policy, found))
+        self._rate = _Rate(all_gaps, self._settings)
         columns = {name: [text for part in parts for text in part] for name, parts in self._codes.items()}
         self._shares = _Shares.learn(columns, self._settings)
         self._gaps, self._codes = [], {}

@@ -53,6 +53,8 @@ class EmbeddedRun:
         Told of every batch's alerts, in event order, after the sink took them.
     on_progress
         Told how many records were read, and the event time they came to.
+    stage
+        Makes what detects, from the assembler; None for the pipeline's own.
     """
 
     settings: Settings
@@ -62,6 +64,7 @@ class EmbeddedRun:
     on_alerts: Callable[[Sequence[Alert]], None]
     on_progress: Callable[[int, int], None] = lambda _n, _time: None
     labels: Source | None = None
+    stage: Callable[[Assembler], Direct] | None = None
     read: int = 0
     first_time: int | None = None
     watermark: int = 0
@@ -71,7 +74,8 @@ class EmbeddedRun:
 
     def __post_init__(self) -> None:
         self.assembler = Assembler(self.settings, labels=self.labels is not None)
-        self.direct = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
+        own = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
+        self.direct = own if self.stage is None else self.stage(self.assembler)
         size = self.settings.block_events_max
         self._feed = LabelFeed(self.labels, self.assembler, size) if self.labels is not None else None
 

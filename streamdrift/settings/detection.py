@@ -73,7 +73,9 @@ class PolicySettings(Section):
     require: Literal["any", "none"] = "any"
     """`any`: a detector must have flagged before the confirming scan may alert; `none`: the scan decides alone."""
     threshold: Annotated[float, Field(ge=4, le=200)] = 16.0
-    """Evidence (log-likelihood ratio, nats) that the confirming scan asks for."""
+    """Evidence (log-likelihood ratio, nats) that the confirming scan asks for, at least."""
+    false_pages_per_model_week: Positive = 1.0
+    """False pages that all series of one model may cause in a week; raises the threshold of models with many series or events."""
     candidate_events: Count = 4_096
     """Events of a series for which a detector's flag stays open for confirmation."""
     resolve_events: Count = 512
