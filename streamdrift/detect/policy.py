@@ -76,9 +76,11 @@ class Lane:
     ----------
     settings
         Threshold, hysteresis, cooldown.
+    may_flap
+        Whether the alert is held open when it comes and goes. A fault is not: each time it is another one.
     """
 
-    def __init__(self, settings: PolicySettings) -> None:
+    def __init__(self, settings: PolicySettings, *, may_flap: bool = True) -> None:
         self._threshold = settings.threshold
         self._cooldown_ms = round(settings.alert_cooldown_s * 1000)
         self._resolve_window = int(np.searchsorted(WINDOWS * STRETCH, settings.resolve_events))
@@ -89,6 +91,7 @@ class Lane:
         self._quiet_until = -1
         self._flapping_ms = round(settings.flapping_s * 1000)
         self._flapping_quiet_ms = round(settings.flapping_quiet_s * 1000)
+        self._may_flap = may_flap
         self._openings: deque[int] = deque(maxlen=settings.flapping_openings)
         self._loud_at = -1  # event time at which there was evidence last
         self.reached = 0
@@ -176,5 +179,5 @@ class Lane:
     def _held_open(self, now: int) -> bool:
         """Whether this alert has come and gone so often that it stays open until it has been quiet for long."""
         openings = self._openings
-        flapping = len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
+        flapping = self._may_flap and len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
         return flapping and now - self._loud_at < self._flapping_quiet_ms
