@@ -104,6 +104,12 @@ def test_every_section_of_the_tree_is_decisive_or_indifferent() -> None:
 
 
 OTHER = {bool: False, int: 777, float: 0.77, str: "x", tuple: ("x",)}
+VALID = {
+    "policy.threshold": 77.0,
+    "policy.update_factor": 7.7,
+    "policy.flapping_openings": 77,
+    "anomalies.silence_factor": 7.7,
+}
 CHOICES = {"policy.confirm": "off", "policy.require": "none"}
 
 
@@ -114,7 +120,7 @@ def indifferent(place: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize("place", [p for p in LEAVES if p[0] in DECISIVE and not indifferent(p)], ids=".".join)
 def test_each_decisive_setting_changes_the_hash(place: tuple[str, ...]) -> None:
     value: Any = CHOICES.get(".".join(place), OTHER[LEAVES[place].type])
-    value = {"policy.threshold": 77.0, "anomalies.silence_factor": 7.7}.get(".".join(place), value)
+    value = VALID.get(".".join(place), value)
     for name in reversed(place):
         value = {name: value}
     assert config_hash(Settings.model_validate(value)) != config_hash(Settings())

@@ -193,7 +193,7 @@ def test_delayed_labels_are_let_in_as_replay_does(tmp_path: Path) -> None:
     (one,) = search.run()
     search.close()
     assert one.reasons["performance_drop"] == 6  # error and loss, in all traffic and in each country
-    assert one.series == 3 * 7
+    assert one.series == 3 * 8
     assert {"shop//performance.error"} <= {noise.series_id for noise in one.noisy} | {
         found.series_id for found in one.sensitivities
     }
