@@ -179,5 +179,7 @@ class Lane:
     def _held_open(self, now: int) -> bool:
         """Whether this alert has come and gone so often that it stays open until it has been quiet for long."""
         openings = self._openings
-        flapping = self._may_flap and len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
+        flapping = (
+            self._may_flap and len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
+        )
         return flapping and now - self._loud_at < self._flapping_quiet_ms

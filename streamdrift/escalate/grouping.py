@@ -54,7 +54,7 @@ def overtaken(incident: Incident, alert: Alert) -> str | None:
     """Why this alert comes too late, if so."""
     for held in incident.alerts:
         if held.series_id == alert.series_id and held.opening_id == alert.opening_id:
-            if held.series_id in incident.resolved:
+            if incident.is_over(held):
                 return "closed"
             if (held.detected_at, held.events_seen) >= (alert.detected_at, alert.events_seen):
                 return "stale"
@@ -64,7 +64,7 @@ def overtaken(incident: Incident, alert: Alert) -> str | None:
 
 
 def _fires_later(incident: Incident, held: Alert, alert: Alert) -> bool:
-    return held.series_id not in incident.resolved and held.detected_at > alert.detected_at
+    return not incident.is_over(held) and held.detected_at > alert.detected_at
 
 
 def _signal(alert: Alert) -> tuple[str, str]:

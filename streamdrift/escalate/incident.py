@@ -75,9 +75,9 @@ class Incident:
         Earliest onset of the alerts that may page (of all, where none may).
     alerts
         The firing alerts it was told of, the latest per series and reason, in the order in which they opened: one that
-        updates another stands in its place. Those of resolved series stay, too.
+        updates another stands in its place. Those that are resolved stay, too.
     resolved
-        Ids of series whose alerts are all resolved.
+        Series and reason of those that are resolved.
     beyond
         Ids of firing series for which ``alerts`` had no room. They keep the incident open.
     paged
@@ -94,21 +94,23 @@ class Incident:
     updated_at: int
     onset_at: int
     alerts: tuple[Alert, ...]
-    resolved: frozenset[str]
+    resolved: frozenset[tuple[str, str]]
     beyond: frozenset[str] = frozenset()
     paged: Reach | None = None
     pages: int = 0
 
     @property
     def firing(self) -> tuple[Alert, ...]:
-        """Alerts of series that are not resolved."""
-        return tuple(alert for alert in self.alerts if alert.series_id not in self.resolved)
+        """Alerts that are not resolved."""
+        return tuple(alert for alert in self.alerts if not self.is_over(alert))
+
+    def is_over(self, alert: Alert) -> bool:
+        """Whether an alert that it holds is resolved. A series can fire for several reasons, each with an end of its own."""
+        return (alert.series_id, alert.reason) in self.resolved
 
     def fires(self, series_id: str) -> bool:
         """Whether an alert of this series is open in it."""
-        if series_id in self.resolved:
-            return False
-        return series_id in self.beyond or any(alert.series_id == series_id for alert in self.alerts)
+        return series_id in self.beyond or any(alert.series_id == series_id for alert in self.firing)
 
     @property
     def dedup_keys(self) -> tuple[str, ...]:

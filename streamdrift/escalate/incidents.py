@@ -36,7 +36,7 @@ class Incidents:
 
     def _incident(self, row: tuple[Any, ...]) -> Incident:
         signals = self._database.execute(
-            "SELECT series_id, state, alert FROM signals WHERE incident_id = ? ORDER BY rowid", [row[0]]
+            "SELECT series_id, reason, state, alert FROM signals WHERE incident_id = ? ORDER BY rowid", [row[0]]
         )
         incident_id, model, status, severity, opened_at, updated_at, onset_at, paged, pages = row
         return Incident(
@@ -47,9 +47,9 @@ class Incidents:
             opened_at,
             updated_at,
             onset_at,
-            alerts=tuple(Alert.from_cloudevent(alert) for _, state, alert in signals if state != "beyond"),
-            resolved=frozenset(series_id for series_id, state, _ in signals if state == "resolved"),
-            beyond=frozenset(series_id for series_id, state, _ in signals if state == "beyond"),
+            alerts=tuple(Alert.from_cloudevent(alert) for _, _, state, alert in signals if state != "beyond"),
+            resolved=frozenset((series_id, reason) for series_id, reason, state, _ in signals if state == "resolved"),
+            beyond=frozenset(series_id for series_id, _, state, _ in signals if state == "beyond"),
             paged=None if paged is None else Reach(**json.loads(paged)),
             pages=pages,
         )
@@ -107,7 +107,7 @@ def _signals(incident: Incident | None) -> dict[tuple[str, str], tuple[str, Aler
     if incident is None:
         return {}
     found: dict[tuple[str, str], tuple[str, Alert | None]] = {
-        (alert.series_id, alert.reason): ("resolved" if alert.series_id in incident.resolved else "firing", alert)
+        (alert.series_id, alert.reason): ("resolved" if incident.is_over(alert) else "firing", alert)
         for alert in incident.alerts
     }
     found.update({(series_id, ""): ("beyond", None) for series_id in incident.beyond})

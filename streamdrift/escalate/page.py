@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import orjson
 
-from streamdrift.alerts import Alert, rfc3339
+from streamdrift.alerts import rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
@@ -52,7 +52,7 @@ def described(incident: Incident) -> dict[str, Any]:
         "updated_at": rfc3339(incident.updated_at),
         "onset_at": rfc3339(incident.onset_at),
         "alerts": len(incident.alerts) + len(incident.beyond),
-        "alerts_resolved": _resolved(incident.alerts, incident.resolved),
+        "alerts_resolved": len(incident.alerts) - len(incident.firing),
         "pages": incident.pages,
         "blast_radius": {
             "segment": radius.segment,
@@ -89,7 +89,3 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "also_seen": len(cell.also),
     }
     return told | ({"follows": cell.follows} if cell.follows else {})
-
-
-def _resolved(alerts: tuple[Alert, ...], resolved: frozenset[str]) -> int:
-    return sum(alert.series_id in resolved for alert in alerts)

@@ -189,13 +189,16 @@ def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
 def _with(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incident | None:
     """The incident with one more firing alert; None where there is no room for its series."""
     alerts = _taking_in(incident, alert)
-    resolved = incident.resolved - {alert.series_id}
+    resolved = incident.resolved - {(alert.series_id, alert.reason)}
     beyond = incident.beyond - {alert.series_id}
     if len(alerts) > ALERTS_PER_INCIDENT_MAX:
-        put_out = min(alerts, key=lambda held: (held.series_id not in resolved, RANK[held.severity], -held.onset_at))
+        put_out = min(
+            alerts,
+            key=lambda held: ((held.series_id, held.reason) not in resolved, RANK[held.severity], -held.onset_at),
+        )
         alerts.remove(put_out)
-        if put_out.series_id in resolved:
-            resolved -= {put_out.series_id}
+        if (put_out.series_id, put_out.reason) in resolved:
+            resolved -= {(put_out.series_id, put_out.reason)}
         elif _may_page(put_out, settings):
             beyond |= {put_out.series_id}
     if len(beyond) + len(alerts) > SERIES_PER_INCIDENT_MAX:
@@ -205,14 +208,13 @@ def _with(incident: Incident, alert: Alert, settings: EscalateSettings) -> Incid
 
 def _taking_in(incident: Incident, alert: Alert) -> list[Alert]:
     """The alerts with this one: where the one stood that it updates, else at the end."""
-    again = alert.series_id in incident.resolved
     alerts: list[Alert] = []
     place: int | None = None
     for held in incident.alerts:
         same = held.series_id == alert.series_id
         if same and held.opening_id == alert.opening_id and held.reason == alert.reason:
             place = len(alerts)
-        elif not (same and (again or held.reason == alert.reason or held.opening_id == alert.opening_id)):
+        elif not (same and (held.reason == alert.reason or held.opening_id == alert.opening_id)):
             alerts.append(held)
     alerts.insert(len(alerts) if place is None else place, alert)
     return alerts
@@ -235,7 +237,7 @@ def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Inc
 def _resolved(incident: Incident | None, alert: Alert, settings: EscalateSettings) -> Decision:
     if incident is None:
         return Decision("ignore", "unknown_series", None)
-    mine = [held for held in incident.alerts if held.series_id == alert.series_id]
+    mine = [held for held in incident.firing if held.series_id == alert.series_id]
     closed = _closed(mine, alert)
     if mine and closed is None:
         return Decision("ignore", "superseded", incident)
@@ -258,13 +260,14 @@ def _closed(mine: Sequence[Alert], alert: Alert) -> Alert | None:
 
 
 def _without(incident: Incident, alert: Alert, closed: Alert | None, *, last: bool) -> Incident:
-    """The last alert of a series stays, for what it tells; its series is resolved."""
-    updated_at = max(incident.updated_at, alert.detected_at)
-    if not last:
-        rest = tuple(held for held in incident.alerts if held is not closed)
-        return replace(incident, alerts=rest, updated_at=updated_at)
-    resolved = incident.resolved | ({alert.series_id} if closed is not None else set())
-    return replace(incident, resolved=resolved, beyond=incident.beyond - {alert.series_id}, updated_at=updated_at)
+    """What is resolved stays, for what it tells."""
+    resolved = incident.resolved if closed is None else incident.resolved | {(closed.series_id, closed.reason)}
+    return replace(
+        incident,
+        resolved=resolved,
+        beyond=incident.beyond - {alert.series_id} if last else incident.beyond,
+        updated_at=max(incident.updated_at, alert.detected_at),
+    )
 
 
 def _keeps_open(incident: Incident, settings: EscalateSettings) -> bool:

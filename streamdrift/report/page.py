@@ -186,7 +186,7 @@ def _alerts(incident: Incident) -> Markup:
 
 def _told(alert: Alert, shown_by: str, incident: Incident) -> tuple[Markup | str, ...]:
     """One row; ``shown_by`` names the place whose change the alert shows, where that is another."""
-    over = tag("small", " resolved") if alert.series_id in incident.resolved else None
+    over = tag("small", " resolved") if incident.is_over(alert) else None
     return (
         words.moment(alert.detected_at, year=False),
         label(alert.feature),

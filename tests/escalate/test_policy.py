@@ -162,7 +162,7 @@ def test_an_incident_ends_with_its_last_alert() -> None:
     assert told(end) == ("resolve", "all_resolved", "resolve")
     assert end.incident is not None
     assert end.incident.status == "resolved"
-    assert end.incident.resolved == {a.series_id, b.series_id}
+    assert end.incident.resolved == {(a.series_id, a.reason), (b.series_id, b.reason)}
     assert end.incident.updated_at == int(NOW * 1000) + 901 * MINUTE
 
 

@@ -116,13 +116,13 @@ def test_traffic_leads_alone_or_far_ahead_or_graver() -> None:
 
 def test_what_is_over_and_what_is_slight_does_not_lead() -> None:
     strong, weak = make_alert("strong", statistic=900.0), make_alert("weak")
-    assert blast_radius(incident(strong, weak, resolved=frozenset([strong.series_id]))).lead == weak
+    assert blast_radius(incident(strong, weak, resolved=frozenset([(strong.series_id, strong.reason)]))).lead == weak
     assert lead(make_alert("strong", statistic=900.0, severity="info"), weak) == "weak"
 
 
 def test_a_resolved_incident_tells_of_all_that_it_had() -> None:
     alerts = make_alert("strong", statistic=900.0), make_alert("weak")
-    over = incident(*alerts, status="resolved", resolved=frozenset(a.series_id for a in alerts))
+    over = incident(*alerts, status="resolved", resolved=frozenset((a.series_id, a.reason) for a in alerts))
     assert blast_radius(over).features == ("strong", "weak")
 
 

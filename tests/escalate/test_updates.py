@@ -143,7 +143,7 @@ def test_of_two_alerts_of_a_series_the_one_that_is_updated_is_replaced() -> None
     book.take(update)
     assert book.alerts == [update, shift]
     assert book.told(make_alert(closes=nulls, at=6)) == ("join", "partly_resolved", None)
-    assert book.alerts == [shift]
+    assert book.alerts == [update, shift]  # what is over is kept, for what it tells
 
 
 def test_an_update_that_may_not_page_opens_nothing() -> None:
@@ -254,3 +254,15 @@ def test_growth_reaches_both_receivers_with_a_key_of_its_own(house: MakeHouse, s
     ]
     assert bodies[1]["alerts"][0]["updates"] == FIRST.alert_id
     hook.stop()
+
+
+def test_a_reason_that_is_over_is_not_forgotten_when_its_series_fires_for_another() -> None:
+    book, nulls, elsewhere = Book(), make_alert(), make_alert("seats", at=1)
+    book.take(nulls)
+    book.take(elsewhere)
+    book.take(make_alert(closes=nulls, at=5))
+    shift = make_alert(reason="mean_shift", at=9, effect_unit="sd")
+    book.take(shift)
+    assert book.alerts == [nulls, elsewhere, shift]
+    assert book.told(make_alert(closes=elsewhere, at=10)) == ("join", "partly_resolved", None)
+    assert book.told(make_alert(closes=shift, at=11, reason="mean_shift")) == ("resolve", "all_resolved", "resolve")

@@ -83,7 +83,7 @@ def make_incident(*alerts: Alert, status: str = "resolved") -> Incident:
         updated_at=ONSET + 84 * HOUR,
         onset_at=min(a.onset_at for a in alerts),
         alerts=alerts,
-        resolved=frozenset(a.series_id for a in alerts if status == "resolved"),
+        resolved=frozenset((a.series_id, a.reason) for a in alerts if status == "resolved"),
     )
 
 
