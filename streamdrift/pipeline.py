@@ -27,6 +27,7 @@ from streamdrift.blocks.block import Block
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
+from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 
@@ -107,6 +108,7 @@ class Detect:
 
     def __init__(self, settings: Settings, config_hash: str, metrics: Metrics) -> None:
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        learn_baseline(self.bank, settings, metrics)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
@@ -140,6 +142,7 @@ class Direct:
         self, settings: Settings, config_hash: str, metrics: Metrics, assembler: Assembler | None = None
     ) -> None:
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        learn_baseline(self.bank, settings, metrics)
         self.assembler = assembler or Assembler(settings)
 
     def process(self, records: Sequence[Record]) -> Output:

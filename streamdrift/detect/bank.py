@@ -62,6 +62,7 @@ class Bank:
         self._overflown: set[str] = set()
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
+        self.recorded = False
         self.invalid: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
         self.duplicates = 0
@@ -96,6 +97,23 @@ class Bank:
         told += self._update_traffic(fresh_blocks)
         told.sort(key=lambda item: (item[0], item[1].series_id))
         return [alert for _, alert in told]
+
+    def learn(self, blocks: Iterable[Block]) -> None:
+        """Take recorded blocks of all traffic: references are learned from them, and nothing is judged."""
+        self.recorded = True
+        try:
+            self.update(blocks)
+        finally:
+            self.recorded = False
+
+    def rejoin(self) -> None:
+        """The recorded blocks have ended: what comes next has times, places and counts of its own."""
+        self._silence = Silence()
+        self._overflown.clear()
+        for traffic in self._traffic.values():
+            traffic.rejoin()
+        for group in self._groups.values():
+            group.rejoin()
 
     def idle(self, now_ms: int) -> list[Alert]:
         """No event came, and none waits: return the alerts of models that have been silent for too long by now."""
@@ -192,7 +210,7 @@ class Bank:
 
     def _overflow(self, rows: Block, row: int) -> Told:
         """Say, once per model, that there are more segments than are told apart."""
-        if rows.model in self._overflown or rows.muted[row]:
+        if rows.model in self._overflown or rows.muted[row] or self.recorded:
             self._overflown.add(rows.model)
             return []
         self._overflown.add(rows.model)
@@ -217,8 +235,12 @@ class Bank:
                     self.limits_hit["series_max"] += 1
                     continue
                 traffic = self._traffic[rows.model] = self._make_traffic(rows.model)
-            told += [(int(rows.order[row]), alert) for row, alert in traffic.update(rows) if not rows.muted[row]]
-        return told + self._silence.update(blocks, self._traffic)
+            told += [
+                (int(rows.order[row]), alert)
+                for row, alert in traffic.update(rows, recorded=self.recorded)
+                if not rows.muted[row]
+            ]
+        return told if self.recorded else told + self._silence.update(blocks, self._traffic)
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
@@ -258,11 +280,16 @@ class Group:
             self._next[source] = max(after, int(offsets.max()) + 1)
         return block if keep.all() else block.take(np.flatnonzero(keep))
 
+    def rejoin(self) -> None:
+        """What comes next is counted by others, and was not seen before."""
+        self._next, self._first_model_row = {}, 0
+        self._age.rejoin()
+
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
-        context = Rows(rows, self._shares(rows), self._age.of(rows))
+        context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
         told: Told = []
         nothing: Column | None = None
         for feature, series in self.series.items():
@@ -322,7 +349,11 @@ class Age:
 
     def __init__(self) -> None:
         self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
-        self._age = 0
+        self._age = self._before = 0
+
+    def rejoin(self) -> None:
+        """What comes next is counted by others: it adds to what was counted so far."""
+        self._of, self._before = {}, self._age
 
     def of(self, block: Block) -> Ints:
         """(n,) the age at each row."""
@@ -330,7 +361,7 @@ class Age:
         for code in np.unique(block.source).tolist():
             here = block.source == code
             counts = block.model_row[here]
-            last, age = self._of.get(block.sources[code], (int(counts[0]) - 1, 0))
+            last, age = self._of.get(block.sources[code], (int(counts[0]) - 1, self._before))
             rises = np.diff(counts, prepend=last)
             ages[here] = age + np.cumsum(np.where(rises > 0, rises, counts))
             self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])

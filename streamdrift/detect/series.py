@@ -59,11 +59,14 @@ class Rows:
         (n,) the segment's share of the model's traffic, as of each row.
     age
         (n,) events that the model had had since the segment's first, this one included.
+    recorded
+        Whether they are the recorded baseline: learned from, and not judged.
     """
 
     block: Block
     share: Floats
     age: Ints
+    recorded: bool = False
 
 
 class Series:
@@ -117,6 +120,9 @@ class Series:
             if self._learning is not None:
                 learned_rows = n
             self._seen += faults_from - begin
+        if rows.recorded:
+            self._seen += n - faults_from
+            return []
         return self._watch(rows, column, faults_from, learned_rows)
 
     def _begin(self, learned: Learned) -> None:

@@ -75,8 +75,11 @@ class Traffic:
         self._shares: _Shares | None = None
         self._open: dict[tuple[str, str], Alert] = {}
 
-    def update(self, block: Block) -> list[tuple[int, Alert]]:
-        """Take the model's next rows; return alerts with the row that decided each."""
+    def update(self, block: Block, *, recorded: bool = False) -> list[tuple[int, Alert]]:
+        """Take the model's next rows; return alerts with the row that decided each.
+
+        Of recorded rows none: they are learned from, and not judged.
+        """
         gaps = self._gaps_of(block.time)
         begin = 0
         if self._rate is None:
@@ -85,11 +88,17 @@ class Traffic:
                 self._rows += len(block)
                 return []
         seen, self._rows = self._rows, self._rows + len(block)
+        if recorded:
+            return []
         found = self._rate.update(gaps[begin:], block.time[begin:])
         if self._shares is not None:
             found += self._shares.update(block, begin)
         found.sort(key=lambda item: item[0])
         return [(begin + row, self._alert(segment, change, block, begin + row, seen)) for row, segment, change in found]
+
+    def rejoin(self) -> None:
+        """What comes next follows another time: the gap before it says nothing."""
+        self.last_time = None
 
     @property
     def silence_ms(self) -> int | None:
