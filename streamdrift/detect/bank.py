@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Bools, Column, Floats, Ints, absent
+from streamdrift.blocks.column import Bools, Column, Floats, absent
 from streamdrift.detect import embedding, explain
+from streamdrift.detect.age import Age
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
+from streamdrift.detect.rebaseline import Order, Orders, due, pieces, reaches
 from streamdrift.detect.series import Rows, Series, WatchSettings
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
+from streamdrift.detect.versions import ROLES, Versions, role
 from streamdrift.events import derived
 from streamdrift.ports import Partition
 from streamdrift.settings import Settings
@@ -62,6 +67,7 @@ class Bank:
         self._overflown: set[str] = set()
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
+        self._orders = Orders()
         self.recorded = False
         self.invalid: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
@@ -97,6 +103,18 @@ class Bank:
         told += self._update_traffic(fresh_blocks)
         told.sort(key=lambda item: (item[0], item[1].series_id))
         return [alert for _, alert in told]
+
+    def rebaseline(self, order: Order) -> None:
+        """From the first row on that is not before the order's time, let the series in its scope learn anew."""
+        self.limits_hit["rebaselines_max"] += self._orders.full
+        if not self._orders.add(order):
+            return
+        for group in self._groups.values():
+            if reaches(order, group.model, group.segment):
+                insort(group.waiting, order, key=due)
+        for model, traffic in self._traffic.items():
+            if _of_traffic(order) and reaches(order, model, {}):
+                insort(traffic.waiting, order, key=due)
 
     def learn(self, blocks: Iterable[Block]) -> None:
         """Take recorded blocks of all traffic: references are learned from them, and nothing is judged."""
@@ -163,6 +181,7 @@ class Bank:
             for dimension, value in segment.items():
                 self._held.setdefault((block.stream, block.model), {}).setdefault(dimension, set()).add(value)
             group = self._groups[key] = Group(block.model, segment, name)
+            group.waiting = self._orders.of(block.model, segment)
         return group
 
     def _full(self, model: str | None) -> str | None:
@@ -182,8 +201,17 @@ class Bank:
             return None
         return Embedding(name, settings.reference.events)
 
-    def make_series(self, group: Group, feature: str, role: str) -> Series | None:
-        """Return a new series, None where it is not monitored or there is no room."""
+    def make_series(self, group: Group, feature: str, role: str) -> Series | Versions | None:
+        """Return a new series, or that of the first version; None where it is not monitored or there is no room."""
+        series = self._make(group, feature, role)
+        if series is None or role not in ROLES or not self._settings.reference.by_version:
+            return series
+        return Versions(series, partial(self._make, group, feature, role), self._release, self.limits_hit)
+
+    def _release(self) -> None:
+        self.series -= 1
+
+    def _make(self, group: Group, feature: str, role: str, suffix: str = "") -> Series | None:
         found = for_series(self._settings, group.model, feature, group.name)
         if not found.enabled:
             return None
@@ -196,7 +224,7 @@ class Bank:
         if feature in group.silent_on_faults or not derived.tells_faults(feature, settings.free_text):
             anomalies = anomalies.model_copy(update={"enabled": False})
         return Series(
-            Identity(group.model, group.segment, feature, role, self._config_hash),
+            Identity(group.model, group.segment, feature, role, self._config_hash, suffix),
             WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
             self.invalid,
         )
@@ -235,21 +263,26 @@ class Bank:
                     self.limits_hit["series_max"] += 1
                     continue
                 traffic = self._traffic[rows.model] = self._make_traffic(rows.model)
-            told += [
-                (int(rows.order[row]), alert)
-                for row, alert in traffic.update(rows, recorded=self.recorded)
-                if not rows.muted[row]
-            ]
+            for orders, part in pieces([] if self.recorded else traffic.waiting, rows):
+                found = [(0, alert) for order in orders for alert in traffic.forget(part, order)]
+                found += traffic.update(part, recorded=self.recorded)
+                told += [(int(part.order[row]), alert) for row, alert in found if not part.muted[row]]
         return told if self.recorded else told + self._silence.update(blocks, self._traffic)
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
         policy = for_series(settings, model, FEATURE, "").policy
-        return Traffic(
+        traffic = Traffic(
             model,
             TrafficSettings(policy, settings.anomalies, settings.reference.events, settings.segments_per_model_max),
             self._config_hash,
         )
+        traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
+        return traffic
+
+
+def _of_traffic(order: Order) -> bool:
+    return not order.features or FEATURE in order.features
 
 
 class Group:
@@ -257,7 +290,8 @@ class Group:
 
     def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
         self.model, self.segment, self.name = model, segment, name
-        self.series: dict[str, Series | None] = {}
+        self.series: dict[str, Series | Versions | None] = {}
+        self.waiting: list[Order] = []
         self.silent_on_faults: set[str] = set()
         self._embeddings: dict[str, Embedding | None] = {}
         self._next: dict[Partition, int] = {}
@@ -265,6 +299,7 @@ class Group:
         self._rows = 0
         self._first_model_row = 0
         self._last_model_row = 0
+        self._share = 1.0
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""
@@ -287,6 +322,22 @@ class Group:
 
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
+        told: Told = []
+        for orders, part in pieces([] if bank.recorded else self.waiting, rows):
+            for order in orders:
+                told += [(int(part.order[0]), alert) for alert in self._forget(order, part)]
+            told += self._feed(part, bank)
+        return told
+
+    def _forget(self, order: Order, rows: Block) -> list[Alert]:
+        if not order.features:  # its measures are learned anew: so are the centroids that they hang on
+            self._embeddings.clear()
+        named = [
+            s for name, s in self.series.items() if s is not None and (not order.features or name in order.features)
+        ]
+        return [alert for series in named for alert in series.forget(rows, order, self._share)]
+
+    def _feed(self, rows: Block, bank: Bank) -> Told:
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
         context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
@@ -337,45 +388,9 @@ class Group:
         self._last_model_row = int(counted[-1])
         own = self._rows + np.arange(1, len(rows) + 1)
         self._rows += len(rows)
-        return np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
-
-
-class Age:
-    """Events that a model has had since a group's first, by what the assemblers counted.
-
-    Each assembler counts for itself, and one that starts anew begins at 1, so what counts is how far the count of a source
-    partition rose; of several partitions, the one that tells most.
-    """
-
-    def __init__(self) -> None:
-        self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
-        self._age = self._before = 0
-
-    def rejoin(self) -> None:
-        """What comes next is counted by others: it adds to what was counted so far."""
-        self._of, self._before = {}, self._age
-
-    def of(self, block: Block) -> Ints:
-        """(n,) the age at each row."""
-        ages = np.zeros(len(block), np.int64)
-        for code in np.unique(block.source).tolist():
-            here = block.source == code
-            counts = block.model_row[here]
-            last, age = self._of.get(block.sources[code], (int(counts[0]) - 1, self._before))
-            rises = np.diff(counts, prepend=last)
-            ages[here] = age + np.cumsum(np.where(rises > 0, rises, counts))
-            self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
-        ages = np.maximum.accumulate(np.maximum(ages, self._age))
-        self._age = int(ages[-1])
-        return ages
-
-
-def role(feature: str) -> str:
-    """The role of a feature, by its name."""
-    return {"prediction": "prediction", "performance": "performance", "embedding": "embedding"}.get(
-        feature.split(".", 1)[0] if "." in feature else "",
-        "feature",
-    )
+        shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
+        self._share = float(shares[-1])
+        return shares
 
 
 def _muted(rows: Block, order: int) -> bool:
