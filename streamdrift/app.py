@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,8 @@ import structlog
 from streamdrift import __version__, kernels
 from streamdrift.embedded.demo import demo as embedded_demo
 from streamdrift.embedded.interrupt import Interrupt
+from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PLC0414 - as Replay
+from streamdrift.embedded.rebaseline import rebaseline as embedded_rebaseline
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
 from streamdrift.errors import Fatal, Retriable
@@ -100,6 +103,22 @@ def replay(options: Replay) -> int:
 def demo(report: str) -> int:
     """Play the recorded flights with their incidents, from events to pages."""
     return embedded_demo(report, _settings_of_run(), SystemClock())
+
+
+def rebaseline(options: Rebaseline) -> int:
+    """Order references to be learned anew: by a line in a file, or on the changes topic."""
+    clock = SystemClock()
+    settings = _settings_of_run()
+    topics = settings.topics
+
+    def publish(value: bytes, key: bytes) -> str:
+        with closing(kafka.KafkaSink(settings.kafka, clock)) as sink:
+            sink.send(topics.changes, value, key)
+            sink.flush(settings.kafka.request_timeout_s)
+        return f"published to {topics.changes}"
+
+    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), publish))
+    return 0
 
 
 def _settings_of_run() -> Settings:

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _add_replay(commands.add_parser("replay", help="detect on recorded events: NDJSON (.gz, .zst), CSV, Parquet, or -"))
     commands.add_parser("detect", help="the consumer service: events topic in, alerts topic out")
     commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
+    _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -70,6 +71,14 @@ def _add_replay(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--changes", metavar="PATH", help="deployments and upstream changes, NDJSON")
     replay.add_argument("--report", metavar="FILE", help="write an HTML report of the incidents")
     replay.add_argument("--summary", metavar="FILE", help="write the counts as JSON; - is standard output")
+
+
+def _add_rebaseline(order: argparse.ArgumentParser) -> None:
+    order.add_argument("--model", metavar="NAME", required=True, help="the model")
+    order.add_argument("--feature", metavar="NAME", help="one feature alone; all of the model without")
+    order.add_argument("--segment", metavar="DIM=VALUE", help="one segment alone; all without")
+    order.add_argument("--at", metavar="TIME", help="event time, RFC 3339 or epoch milliseconds; now without")
+    order.add_argument("--changes", metavar="FILE", help="append to this file, for replay --changes, not to the topic")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -131,12 +140,14 @@ def _dispatch(options: argparse.Namespace) -> int:
                     summary=options.summary,
                 )
             )
+        case "rebaseline":
+            return app.rebaseline(
+                app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes)
+            )
         case "demo":
             return app.demo(options.report)
-        case "detect":
-            return app.detect()
-        case "escalate":
-            return app.escalate()
+        case "detect" | "escalate" as service:
+            return {"detect": app.detect, "escalate": app.escalate}[service]()
         case "topics":
             return app.topics_create()
         case _:

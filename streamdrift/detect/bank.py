@@ -106,9 +106,9 @@ class Bank:
 
     def rebaseline(self, order: Order) -> None:
         """From the first row on that is not before the order's time, let the series in its scope learn anew."""
-        self.limits_hit["rebaselines_max"] += self._orders.full
-        if not self._orders.add(order):
+        if order in self._orders:
             return
+        self.limits_hit["rebaselines_max"] += self._orders.add(order)
         for group in self._groups.values():
             if reaches(order, group.model, group.segment):
                 insort(group.waiting, order, key=due)

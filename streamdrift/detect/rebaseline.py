@@ -19,7 +19,7 @@ from streamdrift.detect.explain import Identity
 from streamdrift.events.change import Change
 
 Order = Change
-KIND = "rebaseline"
+"""Of kind ``REBASELINE``."""
 ORDERS_MAX = 1_000
 """Orders that are kept for series to come; of more, the earliest is let go."""
 
@@ -31,20 +31,17 @@ class Orders:
         self._orders: list[Order] = []
         self._known: set[str] = set()
 
+    def __contains__(self, order: Order) -> bool:
+        return order.change_id in self._known
+
     def add(self, order: Order) -> bool:
-        """Take an order; False where it is known, or there is no room: the earliest is let go then."""
-        if order.change_id in self._known:
-            return False
-        if len(self._orders) >= ORDERS_MAX:
+        """Take an order; return whether the earliest was let go for it."""
+        crowded = len(self._orders) >= ORDERS_MAX
+        if crowded:
             self._known.discard(self._orders.pop(0).change_id)
         self._known.add(order.change_id)
         insort(self._orders, order, key=due)
-        return True
-
-    @property
-    def full(self) -> bool:
-        """Whether the next one puts one out."""
-        return len(self._orders) >= ORDERS_MAX
+        return crowded
 
     def of(self, model: str, segment: dict[str, str]) -> list[Order]:
         """Return those that reach a model and segment, in event time."""

@@ -238,7 +238,7 @@ def eventful(n: int = 1_600) -> list[dict[str, Any]]:
     return events
 
 
-ORDERS = [order(800, features=("x",)), order(800, "r-2", segments={"d": "b"}), order(1_000, "r-3")]
+ORDERS = [order(800, features=("x",), segments={"d": "a"}), order(800, "r-2", segments={"d": "b"}), order(1_000, "r-3")]
 EVENTS = eventful()
 EXPECTED = [a.to_cloudevent() for a in run(EVENTS, orders=ORDERS)[0]]
 
@@ -246,10 +246,7 @@ EXPECTED = [a.to_cloudevent() for a in run(EVENTS, orders=ORDERS)[0]]
 def test_the_stream_of_the_next_tests_has_all_of_it() -> None:
     alerts = [Alert.from_cloudevent(value) for value in EXPECTED]
     assert {"version_shift", "mean_shift"} <= {a.reason for a in alerts}
-    assert {a.current["rebaseline"] for a in alerts if a.status == "resolved" and "rebaseline" in a.current} == {
-        "r-1",
-        "r-2",
-    } | ({"r-3"} if any(a.current.get("rebaseline") == "r-3" for a in alerts) else set())
+    assert {a.current["rebaseline"] for a in alerts if "rebaseline" in a.current} >= {"r-1", "r-2"}
 
 
 @settings(max_examples=15, deadline=None)
