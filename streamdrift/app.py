@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,10 +27,11 @@ from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PL
 from streamdrift.embedded.rebaseline import rebaseline as embedded_rebaseline
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
-from streamdrift.errors import Fatal, Retriable
+from streamdrift.errors import BrokerProblem, Fatal, Retriable
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
+from streamdrift.orders import OrderReader, Orders
 from streamdrift.pipeline import Assemble, Detect, Direct, Worker
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import secret_values
@@ -149,15 +151,34 @@ def detect() -> int:
         sink = kafka.KafkaSink(settings.kafka, clock)
         return Worker(stage, source(topic, stage.name, restore), sink, settings, clock, metrics, idle)
 
+    def changes() -> OrderReader:
+        try:  # each process reads all of it: a group of its own, which Kafka forgets when its only member leaves
+            found = source(settings.topics.changes, f"changes-{uuid.uuid4().hex}", 0)
+        except BrokerProblem as e:
+            service.log.warning("the changes topic can't be read, so no rebaseline order is followed", reason=str(e))
+            return OrderReader(None, orders, settings, clock)
+        return OrderReader(found, orders, settings, clock)
+
+    def ordered(stage: Callable[[], Any]) -> Any:
+        orders.wait(clock, clock.stop.is_set)
+        return stage()
+
+    orders = Orders()
+    service.add("changes", changes)
     restore = settings.kafka.restore_events_max
     if settings.exchange == "direct":
-        service.add("detect", lambda: build(Direct(settings, digest, metrics), settings.topics.events, restore))
+        service.add(
+            "detect",
+            lambda: build(
+                ordered(lambda: Direct(settings, digest, metrics, orders=orders)), settings.topics.events, restore
+            ),
+        )
     else:
         service.add("assemble", lambda: build(Assemble(settings, metrics), settings.topics.events, 0))
         service.add(
             "detect",
             lambda: build(
-                Detect(settings, digest, metrics),
+                ordered(lambda: Detect(settings, digest, metrics, orders)),
                 settings.topics.blocks,
                 restore,
                 lambda: service.caught_up("assemble"),

@@ -26,6 +26,7 @@ from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
 from streamdrift.blocks.block import Block
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
+from streamdrift.orders import Orders
 from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
 from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Settings
@@ -106,13 +107,15 @@ class Detect:
 
     name = "detect"
 
-    def __init__(self, settings: Settings, config_hash: str, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, config_hash: str, metrics: Metrics, orders: Orders | None = None) -> None:
+        self._orders, self._told = orders or Orders(), 0
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
         learn_baseline(self.bank, settings, metrics)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
         output, rejected = Output(), []
+        self._told = self._orders.give(self.bank, self._told)
         for record in records:
             try:
                 block = wire.decode(record.value, muted=record.replayed)
@@ -139,8 +142,14 @@ class Direct:
     name = "detect"
 
     def __init__(
-        self, settings: Settings, config_hash: str, metrics: Metrics, assembler: Assembler | None = None
+        self,
+        settings: Settings,
+        config_hash: str,
+        metrics: Metrics,
+        assembler: Assembler | None = None,
+        orders: Orders | None = None,
     ) -> None:
+        self._orders, self._told = orders or Orders(), 0
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
         learn_baseline(self.bank, settings, metrics)
         self.assembler = assembler or Assembler(settings)
@@ -153,6 +162,7 @@ class Direct:
 
     def take(self) -> Output:
         """Return what comes of all that was added to the assembler."""
+        self._told = self._orders.give(self.bank, self._told)
         batch = self.assembler.take()
         self._count.batch(self.name, batch)
         alerts = self.bank.update(batch.blocks)
