@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler
+from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.detect import baseline
 from streamdrift.detect.bank import Bank
+from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.rebaseline import ORDERS_MAX, Order
-from streamdrift.detect.versions import QUIET_ROWS, VERSIONS_MAX
+from streamdrift.detect.series import Known
+from streamdrift.detect.versions import QUIET_ROWS, VERSIONS_MAX, compared
 from streamdrift.settings import Settings
 from tests.detect.test_bank import SMALL, START, names, records
 
@@ -156,6 +161,29 @@ def test_more_versions_side_by_side_than_there_is_room_for_are_passed_over_and_c
     assert bank.series == VERSIONS_MAX
     assert bank.limits_hit == {"model_versions_max": 400}
     assert alerts == []
+
+
+def autoregressive(rng: np.random.Generator, phi: float, n: int) -> Floats:
+    values: Floats = lfilter([1.0], [1.0, -phi], rng.standard_normal(n + 500))[500:] * np.sqrt(1 - phi * phi)
+    return values
+
+
+def window(values: Floats) -> Known:
+    reference, counted = baseline.build(NUMBER, values, [], 0.0)
+    return Known(reference, calibrate(score_table(reference.n)[reference.rank(counted)]).worth)
+
+
+@pytest.mark.parametrize(("phi", "told_of_40"), [(0.0, 40), (0.5, 40), (0.9, 40), (0.95, 0)])
+def test_what_depends_on_its_past_counts_for_less(phi: float, told_of_40: int) -> None:
+    """Windows of 5,000 values, 40 pairs each, alike and one sd apart: no false one, and no power lost up to AR .9."""
+    rng = np.random.default_rng(11)
+    alike, apart = 0, 0
+    for _ in range(40):
+        then, now = (autoregressive(rng, phi, 5_000) for _ in range(2))
+        alike += compared(window(then), window(now), 16.0, 0) is not None
+        apart += compared(window(then), window(now + 1), 16.0, 0) is not None
+    assert alike == 0
+    assert apart >= told_of_40
 
 
 # Re-baseline ---------------------------------------------------------------------------------------------------------
