@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 import tomllib
+import uuid
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,8 @@ from streamdrift import __version__, kernels
 from streamdrift.detect.budget import in_words
 from streamdrift.embedded.demo import demo as embedded_demo
 from streamdrift.embedded.interrupt import Interrupt
+from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PLC0414 - as Replay
+from streamdrift.embedded.rebaseline import rebaseline as embedded_rebaseline
 from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
 from streamdrift.embedded.replay import replay as embedded_replay
 from streamdrift.embedded.tune import Outputs
@@ -30,10 +34,11 @@ from streamdrift.embedded.tune import tune as embedded_tune
 from streamdrift.embedded.tune_diff import diff as embedded_diff
 from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
 from streamdrift.embedded.tune_options import history
-from streamdrift.errors import Fatal, Retriable, SettingsProblem
+from streamdrift.errors import BrokerProblem, Fatal, Retriable, SettingsProblem
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
+from streamdrift.orders import OrderReader, Orders
 from streamdrift.pipeline import Assemble, Detect, Direct, Worker
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
@@ -141,6 +146,22 @@ def demo(report: str) -> int:
     return embedded_demo(report, _settings_of_run(), SystemClock())
 
 
+def rebaseline(options: Rebaseline) -> int:
+    """Order references to be learned anew: by a line in a file, or on the changes topic."""
+    clock = SystemClock()
+    settings = _settings_of_run()
+    topics = settings.topics
+
+    def publish(value: bytes, key: bytes) -> str:
+        with closing(kafka.KafkaSink(settings.kafka, clock)) as sink:
+            sink.send(topics.changes, value, key)
+            sink.flush(settings.kafka.request_timeout_s)
+        return f"published to {topics.changes}"
+
+    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), publish))
+    return 0
+
+
 def _settings_of_run() -> Settings:
     """The settings of a command that ends by itself: it tells its results, and logs only what is wrong."""
     settings = settings_of_process().settings
@@ -159,26 +180,46 @@ def detect() -> int:
     settings, clock, metrics = service.settings, service.clock, service.metrics
     digest = service.config_hash
 
-    def build(make: Callable[[bool], Any], topic: str, restore: int, idle: Callable[[], bool] = lambda: True) -> Worker:
-        labels = _topic_of_labels(service) if topic == settings.topics.events else ()
-        stage = make(bool(labels))
-        source = kafka.KafkaSource(
+    topics, restore = settings.topics, settings.kafka.restore_events_max
+    orders = Orders()
+
+    def source(topic: str, group: str, restored: int, also: tuple[str, ...] = ()) -> kafka.KafkaSource:
+        return kafka.KafkaSource(
             settings.kafka,
             topic,
-            f"{settings.kafka.group}-{stage.name}",
+            f"{settings.kafka.group}-{group}",
             clock=clock,
-            also=labels,
-            restore_events_max=restore,
+            also=also,
+            restore_events_max=restored,
             on_error=service.overcome,
         )
-        return Worker(stage, source, kafka.KafkaSink(settings.kafka, clock), settings, clock, metrics, idle)
 
-    topics, restore = settings.topics, settings.kafka.restore_events_max
+    def build(
+        make: Callable[[bool], Any], topic: str, restored: int, idle: Callable[[], bool] = lambda: True
+    ) -> Worker:
+        labels = _topic_of_labels(service) if topic == topics.events else ()
+        stage, sink = make(bool(labels)), kafka.KafkaSink(settings.kafka, clock)
+        return Worker(stage, source(topic, stage.name, restored, labels), sink, settings, clock, metrics, idle)
+
+    def changes() -> OrderReader:
+        try:  # each process reads all of it: a group of its own, which Kafka forgets when its only member leaves
+            found = source(topics.changes, f"changes-{uuid.uuid4().hex}", 0)
+        except BrokerProblem as e:
+            service.log.warning("the changes topic can't be read, so no rebaseline order is followed", reason=str(e))
+            return OrderReader(None, orders, settings, clock)
+        return OrderReader(found, orders, settings, clock)
+
+    def ordered(stage: Callable[[], Any]) -> Any:
+        orders.wait(clock, clock.stop.is_set)
+        return stage()
+
+    service.add("changes", changes)
     if settings.exchange == "direct":
-        service.add(
-            "detect",
-            lambda: build(lambda labels: Direct(settings, digest, metrics, labels=labels), topics.events, restore),
-        )
+
+        def direct(labels: bool) -> Any:
+            return ordered(lambda: Direct(settings, digest, metrics, labels=labels, orders=orders))
+
+        service.add("detect", lambda: build(direct, topics.events, restore))
     else:
         service.add(
             "assemble", lambda: build(lambda labels: Assemble(settings, metrics, labels=labels), topics.events, 0)
@@ -186,7 +227,7 @@ def detect() -> int:
         service.add(
             "detect",
             lambda: build(
-                lambda _: Detect(settings, digest, metrics),
+                lambda _: ordered(lambda: Detect(settings, digest, metrics, orders)),
                 topics.blocks,
                 restore,
                 lambda: service.caught_up("assemble"),

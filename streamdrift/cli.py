@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("detect", help="the consumer service: events topic in, alerts topic out")
     commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
+    _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -108,6 +109,14 @@ def _add_tune(tune: argparse.ArgumentParser) -> None:
         nargs=2,
         help="two TOML files: print as Markdown what the change would have changed, and nothing else",
     )
+
+
+def _add_rebaseline(order: argparse.ArgumentParser) -> None:
+    order.add_argument("--model", metavar="NAME", required=True, help="the model")
+    order.add_argument("--feature", metavar="NAME", help="one feature alone; all of the model without")
+    order.add_argument("--segment", metavar="DIM=VALUE", help="one segment alone; all without")
+    order.add_argument("--at", metavar="TIME", help="event time, RFC 3339 or epoch milliseconds; now without")
+    order.add_argument("--changes", metavar="FILE", help="append to this file, for replay --changes, not to the topic")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -185,11 +194,13 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
+        case "rebaseline":
+            return app.rebaseline(
+                app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes)
+            )
         case "demo":
             return app.demo(options.report)
-        case "detect" | "escalate":
-            return app.detect() if options.command == "detect" else app.escalate()
-        case "topics":
-            return app.topics_create()
-        case _:
+        case "config":
             return app.config_show(as_json=options.json) if options.action == "show" else app.config_check()
+        case service:
+            return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()

@@ -27,7 +27,9 @@ from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
+from streamdrift.orders import Orders
 from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
+from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.spill import SpillFile
@@ -111,13 +113,16 @@ class Detect:
 
     name = "detect"
 
-    def __init__(self, settings: Settings, config_hash: str, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, config_hash: str, metrics: Metrics, orders: Orders | None = None) -> None:
+        self._orders, self._told = orders or Orders(), 0
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        learn_baseline(self.bank, settings, metrics)
         self.join = label_join(settings)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
         output, rejected = Output(), []
+        self._told = self._orders.give(self.bank, self._told)
         for record in records:
             try:
                 block = wire.decode(record.value, muted=record.replayed)
@@ -154,8 +159,11 @@ class Direct:
         assembler: Assembler | None = None,
         *,
         labels: bool = False,
+        orders: Orders | None = None,
     ) -> None:
+        self._orders, self._told = orders or Orders(), 0
         self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
+        learn_baseline(self.bank, settings, metrics)
         self.assembler = assembler or Assembler(settings, labels=labels)
         self.join = label_join(settings)
 
@@ -166,6 +174,7 @@ class Direct:
 
     def take(self, *, last: bool = False) -> Output:
         """Return what comes of all that was added to the assembler; with ``last``, also of labels that are held."""
+        self._told = self._orders.give(self.bank, self._told)
         batch = self.assembler.take()
         self._count.batch(self.name, batch)
         outcomes = self.join.update(batch.blocks)

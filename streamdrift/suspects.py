@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from streamdrift.alerts import rfc3339
 from streamdrift.escalate.policy import Incident, blast_radius
-from streamdrift.events.change import Change
+from streamdrift.events.change import REBASELINE, Change
 
 BEFORE_MS = 24 * 3_600_000
 AFTER_MS = 3_600_000
@@ -20,7 +20,8 @@ def suspects(incident: Incident, changes: Iterable[Change]) -> Sequence[Change]:
     found = [
         change
         for change in changes
-        if -BEFORE_MS <= change.time - incident.onset_at <= AFTER_MS
+        if change.kind != REBASELINE  # it changed how we see the model, not the model
+        and -BEFORE_MS <= change.time - incident.onset_at <= AFTER_MS
         and (not change.models or incident.model in change.models)
         and (not change.features or set(change.features) & set(radius.features))
         and any(all(place.get(d, v) == v for d, v in change.segments.items()) for place in radius.segments)

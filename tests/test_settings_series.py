@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def test_every_section_of_the_tree_is_decisive_or_indifferent() -> None:
     assert not DECISIVE & INDIFFERENT
 
 
-OTHER = {bool: False, int: 777, float: 0.77, str: "x", tuple: ("x",)}
+OTHER = {bool: False, int: 777, float: 0.77, str: "x", tuple: ("x",), Path: Path(__file__)}
 VALID = {
     "policy.threshold": 77.0,
     "policy.update_factor": 7.7,

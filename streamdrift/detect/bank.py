@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Bools, Column, Floats, Ints, absent
+from streamdrift.blocks.column import Bools, Column, Floats, absent
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
+from streamdrift.detect.age import Age
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
+from streamdrift.detect.rebaseline import Order, Orders, due, pieces, reaches
 from streamdrift.detect.series import Rows, Series, WatchSettings
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
+from streamdrift.detect.versions import ROLES, Versions, role
 from streamdrift.events import derived
-from streamdrift.ports import Partition
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
 
@@ -65,6 +69,8 @@ class Bank:
         self._overflown: set[str] = set()
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
+        self._orders = Orders()
+        self.recorded = False
         self.invalid: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
@@ -101,6 +107,35 @@ class Bank:
         told.sort(key=lambda item: (item[0], item[1].series_id))
         return [alert for _, alert in told]
 
+    def rebaseline(self, order: Order) -> None:
+        """From the first row on that is not before the order's time, let the series in its scope learn anew."""
+        if order in self._orders:
+            return
+        self.limits_hit["rebaselines_max"] += self._orders.add(order)
+        for group in self._groups.values():
+            if reaches(order, group.model, group.segment):
+                insort(group.waiting, order, key=due)
+        for model, traffic in self._traffic.items():
+            if _of_traffic(order) and reaches(order, model, {}):
+                insort(traffic.waiting, order, key=due)
+
+    def learn(self, blocks: Iterable[Block]) -> None:
+        """Take recorded blocks of all traffic: references are learned from them, and nothing is judged."""
+        self.recorded = True
+        try:
+            self.update(blocks)
+        finally:
+            self.recorded = False
+
+    def rejoin(self) -> None:
+        """The recorded blocks have ended: what comes next has times, places and counts of its own."""
+        self._silence = Silence()
+        self._overflown.clear()
+        for traffic in self._traffic.values():
+            traffic.rejoin()
+        for group in self._groups.values():
+            group.rejoin()
+
     def idle(self, now_ms: int) -> list[Alert]:
         """No event came, and none waits: return the alerts of models that have been silent for too long by now."""
         return self._silence.idle(now_ms, self._traffic)
@@ -119,8 +154,9 @@ class Bank:
         """Yield every series that is held, with its group and feature."""
         for group in self._groups.values():
             for feature, series in group.series.items():
-                if series is not None:
-                    yield group, feature, series
+                for one in series.all() if isinstance(series, Versions) else (series,):
+                    if one is not None:
+                        yield group, feature, one
 
     def _update(self, group: Group, rows: Block) -> Told:
         return [(order, alert) for order, alert in group.update(rows, self) if not _muted(rows, order)]
@@ -156,6 +192,7 @@ class Bank:
             for dimension, value in segment.items():
                 self._held.setdefault((block.stream, block.model), {}).setdefault(dimension, set()).add(value)
             group = self._groups[key] = Group(block.model, segment, name)
+            group.waiting = self._orders.of(block.model, segment)
         return group
 
     def _full(self, model: str | None) -> str | None:
@@ -175,8 +212,17 @@ class Bank:
             return None
         return Embedding(name, settings.reference.events)
 
-    def make_series(self, group: Group, feature: str, role: str) -> Series | None:
-        """Return a new series, None where it is not monitored or there is no room."""
+    def make_series(self, group: Group, feature: str, role: str) -> Series | Versions | None:
+        """Return a new series, or that of the first version; None where it is not monitored or there is no room."""
+        series = self._make(group, feature, role)
+        if series is None or role not in ROLES or not self._settings.reference.by_version:
+            return series
+        return Versions(series, partial(self._make, group, feature, role), self._release, self.limits_hit)
+
+    def _release(self) -> None:
+        self.series -= 1
+
+    def _make(self, group: Group, feature: str, role: str, suffix: str = "") -> Series | None:
         found = for_series(self._settings, group.model, feature, group.name)
         if not found.enabled:
             return None
@@ -189,7 +235,7 @@ class Bank:
         if feature in group.silent_on_faults or not derived.tells_faults(feature, settings.free_text):
             anomalies = anomalies.model_copy(update={"enabled": False})
         return Series(
-            Identity(group.model, group.segment, feature, role, self._config_hash),
+            Identity(group.model, group.segment, feature, role, self._config_hash, suffix),
             WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
             self.invalid,
             self.states,
@@ -204,7 +250,7 @@ class Bank:
 
     def _overflow(self, rows: Block, row: int) -> Told:
         """Say, once per model, that there are more segments than are told apart."""
-        if rows.model in self._overflown or rows.muted[row]:
+        if rows.model in self._overflown or rows.muted[row] or self.recorded:
             self._overflown.add(rows.model)
             return []
         self._overflown.add(rows.model)
@@ -229,17 +275,26 @@ class Bank:
                     self.limits_hit["series_max"] += 1
                     continue
                 traffic = self._traffic[rows.model] = self._make_traffic(rows.model)
-            told += [(int(rows.order[row]), alert) for row, alert in traffic.update(rows) if not rows.muted[row]]
-        return told + self._silence.update(blocks, self._traffic)
+            for orders, part in pieces([] if self.recorded else traffic.waiting, rows):
+                found = [(0, alert) for order in orders for alert in traffic.forget(part, order)]
+                found += traffic.update(part, recorded=self.recorded)
+                told += [(int(part.order[row]), alert) for row, alert in found if not part.muted[row]]
+        return told if self.recorded else told + self._silence.update(blocks, self._traffic)
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
         policy = for_series(settings, model, FEATURE, "").policy
-        return Traffic(
+        traffic = Traffic(
             model,
             TrafficSettings(policy, settings.anomalies, settings.reference.events, settings.segments_per_model_max),
             self._config_hash,
         )
+        traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
+        return traffic
+
+
+def _of_traffic(order: Order) -> bool:
+    return not order.features or FEATURE in order.features
 
 
 class Group:
@@ -247,7 +302,8 @@ class Group:
 
     def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
         self.model, self.segment, self.name = model, segment, name
-        self.series: dict[str, Series | None] = {}
+        self.series: dict[str, Series | Versions | None] = {}
+        self.waiting: list[Order] = []
         self.silent_on_faults: set[str] = set()
         self._embeddings: dict[str, Embedding | None] = {}
         self._age = Age()
@@ -255,16 +311,38 @@ class Group:
         self._rows = 0
         self._first_model_row = 0
         self._last_model_row = 0
+        self._share = 1.0
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""
         return self._fresh.rows(block)
 
+    def rejoin(self) -> None:
+        """What comes next is counted by others, and was not seen before."""
+        self._fresh, self._first_model_row = Fresh(), 0
+        self._age.rejoin()
+
     def update(self, rows: Block, bank: Bank) -> Told:
         """Feed each series its column; a feature that these rows lack is missing in all of them."""
+        told: Told = []
+        for orders, part in pieces([] if bank.recorded else self.waiting, rows):
+            for order in orders:
+                told += [(int(part.order[0]), alert) for alert in self._forget(order, part)]
+            told += self._feed(part, bank)
+        return told
+
+    def _forget(self, order: Order, rows: Block) -> list[Alert]:
+        if not order.features:  # its measures are learned anew: so are the centroids that they hang on
+            self._embeddings.clear()
+        named = [
+            s for name, s in self.series.items() if s is not None and (not order.features or name in order.features)
+        ]
+        return [alert for series in named for alert in series.forget(rows, order, self._share)]
+
+    def _feed(self, rows: Block, bank: Bank) -> Told:
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
-        context = Rows(rows, self._shares(rows), self._age.of(rows))
+        context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
         told: Told = []
         nothing: Column | None = None
         for feature, series in self.series.items():
@@ -312,52 +390,9 @@ class Group:
         self._last_model_row = int(counted[-1])
         own = self._rows + np.arange(1, len(rows) + 1)
         self._rows += len(rows)
-        return np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
-
-
-class Age:
-    """Events that a model has had since a group's first, by what the assemblers counted.
-
-    Each assembler counts for itself, and one that starts anew begins at 1, so what counts is how far the count of a source
-    partition rose; of several partitions, the one that tells most. A partition that is new here goes on from the count before
-    it: one assembler counts the rows of all its partitions together.
-    """
-
-    def __init__(self) -> None:
-        self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
-        self._last = (0, 0)
-        self._age = 0
-
-    def of(self, block: Block) -> Ints:
-        """(n,) the age at each row."""
-        ages = np.zeros(len(block), np.int64)
-        codes, first = np.unique(block.source, return_index=True)
-        for code, row in sorted(zip(codes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
-            here = block.source == code
-            counts = block.model_row[here]
-            known = self._of.get(block.sources[code])
-            if known is None:
-                known = self._before(int(counts[0]), block.model_row[:row], ages[:row])
-            rises = np.diff(counts, prepend=known[0])
-            ages[here] = known[1] + np.cumsum(np.where(rises > 0, rises, counts))
-            self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
-        self._last = int(block.model_row[-1]), int(ages[-1])
-        ages = np.maximum.accumulate(np.maximum(ages, self._age))
-        self._age = int(ages[-1])
-        return ages
-
-    def _before(self, count: int, counts: Ints, ages: Ints) -> tuple[int, int]:
-        """Count and age at the row before a partition's first."""
-        last = (int(counts[-1]), int(ages[-1])) if len(counts) else self._last
-        return last if 0 < last[0] < count else (count - 1, 0)
-
-
-def role(feature: str) -> str:
-    """The role of a feature, by its name."""
-    return {"prediction": "prediction", "performance": "performance", "embedding": "embedding"}.get(
-        feature.split(".", 1)[0] if "." in feature else "",
-        "feature",
-    )
+        shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
+        self._share = float(shares[-1])
+        return shares
 
 
 def _muted(rows: Block, order: int) -> bool:

@@ -21,22 +21,23 @@ MATERIAL = {"sd": 0.5, "ratio": 1.5, "ks": 0.25, "share": 0.05}
 """Effects from which an alert is a warning, by unit; half a standard deviation is a medium effect (Cohen 1988)."""
 CRITICAL = {"sd": 2.0, "ratio": float("inf"), "ks": 0.75, "share": 0.5}
 QUALITATIVE = frozenset(
-    {"new_category", "invalid_value", "type_change", "segment_overflow", "unit_change", "frozen_value"}
+    {"new_category", "invalid_value", "type_change", "segment_overflow", "unit_change", "frozen_value", "version_shift"}
 )
-"""Reasons that are of a kind that should not occur at all: any number of them is a warning."""
+"""Reasons that are a warning whatever the effect: of a kind that should not occur at all, or told only where it matters."""
 MAJORITY = 0.5
 RANK: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which series; ``config_hash`` says by which settings."""
+    """Which series; ``config_hash`` says by which settings, ``suffix`` sets it apart from others of the same feature."""
 
     model: str
     segment: dict[str, str]
     feature: str
     role: str
     config_hash: str
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,25 @@ def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
     )
 
 
+def forgotten(lane: str, opened: Alert, by: str, time: int) -> Change:
+    """The end of an alert whose reference was given up: ``current`` names the order that did it."""
+    return Change(
+        "resolves",
+        lane,
+        opened.kind,
+        opened.reason,
+        opened.detectors,
+        0.0,
+        opened.threshold,
+        opened.effect_size,
+        opened.effect_unit,
+        0,
+        time,
+        opened.reference,
+        {"n": 0, "rebaseline": by},
+    )
+
+
 def _share(reason: str, lane_name: str, key: str, lane: ShareLane, verdict: Verdict) -> Change:
     now = lane.current(verdict)
     return Change(
@@ -202,7 +222,7 @@ def alert(
         kind, reason, detectors = opened.kind, opened.reason, opened.detectors
         graded = max(opened.severity, graded, key=RANK.index) if change.step == "looks" else opened.severity
     return Alert(
-        series_id=series_id(identity.model, identity.segment, identity.feature),
+        series_id=series_id(identity.model, identity.segment, identity.feature) + identity.suffix,
         status="resolved" if change.step == "resolves" else "firing",
         kind=kind,
         reason=reason,

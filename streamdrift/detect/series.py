@@ -30,6 +30,7 @@ from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
 
 Crowded = Literal["capped", "distinct"]
@@ -60,11 +61,27 @@ class Rows:
         (n,) the segment's share of the model's traffic, as of each row.
     age
         (n,) events that the model had had since the segment's first, this one included.
+    recorded
+        Whether they are the recorded baseline: learned from, and not judged.
     """
 
     block: Block
     share: Floats
     age: Ints
+    recorded: bool = False
+
+    def of(self, rows: Ints) -> Rows:
+        """Return these rows alone, without columns: a series is given its column beside them."""
+        bare = replace(self.block, columns={}, dimensions={}, vectors={})
+        return Rows(bare.take(rows), self.share[rows], self.age[rows], self.recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A reference window, and as how many independent values it counts."""
+
+    reference: Reference
+    worth: float
 
 
 class Series:
@@ -75,10 +92,18 @@ class Series:
     ) -> None:
         self.identity, self._settings = identity, settings
         self._invalid_counts, self._states = invalid_counts, states
-        reference = settings.reference
-        self._learning: Learning | None = Learning(reference.events, reference.segment_events, settings.categories_max)
+        self._asked = settings.policy
+        self.seen = 0
+        self.crowded: Crowded | None = None
+        """Set at the end of learning, for whoever tells the operator."""
+        self._learn_anew()
+
+    def _learn_anew(self) -> None:
+        reference = self._settings.reference
+        self._learning: Learning | None = Learning(
+            reference.events, reference.segment_events, self._settings.categories_max
+        )
         self._first_age = 0
-        self._seen = 0
         self._missing: ShareLane | None = None
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
@@ -86,10 +111,26 @@ class Series:
         self._open: dict[str, Alert] = {}
         self._told: dict[str, Alert] = {}
         self._first_time = 0
-        self._asked = settings.policy
         self.budget: Budget | None = None
-        self.crowded: Crowded | None = None
-        """Set at the end of learning, for whoever tells the operator."""
+        self.learned_at: int | None = None
+        """Row of the last update at which the reference was complete, where that was in it."""
+        self.known: Known | None = None
+
+    @property
+    def threshold(self) -> float:
+        """Evidence that an alert asks for, in nats."""
+        return self._settings.policy.threshold
+
+    def let_go(self) -> None:
+        """Count it out of the states that operators are told of."""
+        self._states["held_back"] -= self.is_held_back
+
+    def forget(self, block: Block, order: Order, share: float) -> list[Alert]:
+        """Give up the reference before a block's first row, and learn anew; return the open alerts, resolved by that."""
+        self.let_go()
+        alerts = list(closing(self._open.items(), self.identity, order, block, self.seen, share))
+        self._learn_anew()
+        return alerts
 
     @property
     def watch(self) -> ValueWatch | None:
@@ -112,6 +153,7 @@ class Series:
     def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
         """Take the rows' values; return alerts, each with the row that decided it, in event order."""
         n, learned_rows = len(column), 0
+        self.learned_at = None
         faults_from = 0 if self._kind is not None else n
         if self._learning is not None:
             begin = 0
@@ -127,9 +169,13 @@ class Series:
                 faults_from = min(faults_from, learned_rows)
                 self._hold_to_budget(rows, learned_rows - 1, len(learned.missing))
                 self._begin(learned)
+                self.learned_at = learned_rows - 1 if learned.done else None
             if self._learning is not None:
                 learned_rows = n
-            self._seen += faults_from - begin
+            self.seen += faults_from - begin
+        if rows.recorded:
+            self.seen += n - faults_from
+            return []
         return self._watch(rows, column, faults_from, learned_rows)
 
     def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
@@ -153,6 +199,7 @@ class Series:
             self._learning = None
         if learned.reference is not None and learned.calibration is not None and learned.values is not None:
             self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
+            self.known = Known(learned.reference, learned.calibration.worth)
             self.crowded = _crowded(learned.reference, settings.categories_max)
 
     def _watch(self, rows: Rows, column: Column, begin: int, values_from: int) -> list[tuple[int, Alert]]:
@@ -167,7 +214,7 @@ class Series:
         clean = kinds == self._kind
         missing = kinds <= NULL
         invalid = ~(clean | missing)
-        seen, self._seen = self._seen, self._seen + n
+        seen, self.seen = self.seen, self.seen + n
         found: list[tuple[int, Change]] = []
         if self._missing is not None and self._invalid is not None:
             found += [

@@ -23,6 +23,7 @@ from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate
 from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.settings import AnomalySettings, PolicySettings
 
 SHARE_MIN = 0.005
@@ -70,14 +71,19 @@ class Traffic:
         self.model, self._settings, self._config_hash = model, settings, config_hash
         self._gaps: list[Floats] = []
         self._codes: dict[str, list[list[str | None]]] = {}
-        self._rows = 0
+        self._rows = self._forgotten = 0
         self.last_time: int | None = None
         self._rate: _Rate | None = None
+        self._first_rate: _Rate | None = None
+        self.waiting: list[Order] = []
         self._shares: _Shares | None = None
         self._open: dict[tuple[str, str], Alert] = {}
 
-    def update(self, block: Block) -> list[tuple[int, Alert]]:
-        """Take the model's next rows; return alerts with the row that decided each."""
+    def update(self, block: Block, *, recorded: bool = False) -> list[tuple[int, Alert]]:
+        """Take the model's next rows; return alerts with the row that decided each.
+
+        Of recorded rows none: they are learned from, and not judged.
+        """
         gaps = self._gaps_of(block.time)
         begin = 0
         if self._rate is None:
@@ -86,23 +92,43 @@ class Traffic:
                 self._rows += len(block)
                 return []
         seen, self._rows = self._rows, self._rows + len(block)
+        if recorded:
+            return []
         found = self._rate.update(gaps[begin:], block.time[begin:])
         if self._shares is not None:
             found += self._shares.update(block, begin)
         found.sort(key=lambda item: item[0])
         return [(begin + row, self._alert(segment, change, block, begin + row, seen)) for row, segment, change in found]
 
+    def forget(self, block: Block, order: Order) -> list[Alert]:
+        """Learn rate and shares anew from a block's first row on; return the open alerts, resolved by that.
+
+        How long a silence must be stays as it was first learned: it is no matter of what is usual now.
+        """
+        alerts: list[Alert] = []
+        for key in [key for key in self._open if key[0] != "silence"]:
+            alert = self._open.pop(key)
+            identity = Identity(self.model, alert.segment, FEATURE, "traffic", self._config_hash)
+            alerts += closing([(key[0], alert)], identity, order, block, self._rows, alert.traffic_share)
+        self._rate, self._shares, self._gaps, self._codes = None, None, [], {}
+        self._forgotten = self._rows
+        return alerts
+
+    def rejoin(self) -> None:
+        """What comes next follows another time: the gap before it says nothing."""
+        self.last_time = None
+
     @property
     def silence_ms(self) -> int | None:
         """Gap beyond which the model counts as silent; None while that is being learned."""
-        return None if self._rate is None else self._rate.silence_ms
+        return None if self._first_rate is None else self._first_rate.silence_ms
 
     def silence(self, block: Block, row: int, gap: Gap) -> Alert:
         """Alert that events stopped, or that they came again.
 
         It says the same whichever event showed it; this row is only where that event stands.
         """
-        rate = self._rate
+        rate = self._first_rate
         if rate is None:
             raise RuntimeError("silence was judged before it was learned")
         seconds = (gap.at - gap.since) / 1000
@@ -134,19 +160,21 @@ class Traffic:
     def _learn(self, block: Block, gaps: Floats) -> int:
         """Gather rows; return how many of these went into the reference window once it is full."""
         wanted = self._settings.reference_events
-        used = min(len(block), wanted - self._rows)
+        rows = self._rows - self._forgotten
+        used = min(len(block), wanted - rows)
         self._gaps.append(gaps[:used])
         for dimension in block.dimensions.keys() | self._codes.keys():
             coded = block.dimensions.get(dimension)
             texts = [None if coded is None else coded.at(row) for row in range(used)]
-            self._codes.setdefault(dimension, [[None] * self._rows] if self._rows else []).append(texts)
-        if self._rows + used < wanted:
+            self._codes.setdefault(dimension, [[None] * rows] if rows else []).append(texts)
+        if rows + used < wanted:
             return 0
         all_gaps = np.concatenate(self._gaps)
         span_ms, lanes = float(all_gaps.sum()) * 1000, int(block.breadth[used - 1])
         found = budget(self._settings.policy, (wanted, wanted), span_ms, lanes, int(block.time[used - 1]))
         self._settings = replace(self._settings, policy=held_to(self._settings.policy, found))
         self._rate = _Rate(all_gaps, self._settings)
+        self._first_rate = self._first_rate or self._rate
         columns = {name: [text for part in parts for text in part] for name, parts in self._codes.items()}
         self._shares = _Shares.learn(columns, self._settings)
         self._gaps, self._codes = [], {}

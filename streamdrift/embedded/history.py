@@ -52,7 +52,7 @@ class Banks(Direct):
         self, settings: Settings, assembler: Assembler, banks: Sequence[Bank], told: Told, model: str | None = None
     ) -> None:
         super().__init__(settings, "", Metrics(), assembler)
-        self._tree, self._banks, self._told, self._model = settings, banks, told, model
+        self._tree, self._banks, self._tell, self._model = settings, banks, told, model
         self._batch = 0
         self.bank = banks[0]
         self.seen: dict[str, Seen] = {}
@@ -67,7 +67,7 @@ class Banks(Direct):
             for block in wanted:
                 self._see(block)
             for number, bank in enumerate(self._banks):
-                self._told(number, self._batch, bank.update(wanted))
+                self._tell(number, self._batch, bank.update(wanted))
             self._batch += 1
         return Output(dead_letters(batch.rejected, self._tree))
 

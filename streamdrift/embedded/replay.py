@@ -19,7 +19,7 @@ from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.embedded.summary import Summary
 from streamdrift.errors import Fatal, Interrupted, Rejected
 from streamdrift.events import change
-from streamdrift.events.change import Change
+from streamdrift.events.change import REBASELINE, Change
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Sink, Source
 from streamdrift.report import render
@@ -69,6 +69,9 @@ def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interru
     lines = console(stderr=taken)
     timeline = Timeline(lines, None, bar=not (taken and standard_output().isatty()))
     played = _Played(options, settings, timeline, sink, labels)
+    for order in changes:
+        if order.kind == REBASELINE:
+            played.run.direct.bank.rebaseline(order)
     named, began = ", ".join(options.paths), clock.monotonic()
     with closing(sink), closing(source):
         try:

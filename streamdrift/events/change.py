@@ -13,6 +13,9 @@ from streamdrift.events.formats import cloudevents
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Record
 
+REBASELINE = "rebaseline"
+"""The kind that is an order to us: references in its scope are learned anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:

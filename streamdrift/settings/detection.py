@@ -16,6 +16,10 @@ class ReferenceSettings(Section):
     """First clean events of a series that become its reference window."""
     segment_events: Annotated[int, Field(ge=100, le=100_000)] = 100
     """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
+    baseline: FilePath | None = None
+    """Recorded inference events (NDJSON, CSV, Parquet) that reference windows are learned from before the first live event."""
+    by_version: bool = True
+    """Whether each `model.version` has reference windows of its own for predictions and performance, compared with the last version's."""
 
 
 class AdwinSettings(Section):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from hashlib import blake2b
+from pathlib import Path
 
+from streamdrift.errors import InputProblem
 from streamdrift.settings.tree import Settings
 
 DECISIVE = frozenset(
@@ -45,9 +47,31 @@ def config_hash(settings: Settings) -> str:
     True
     >>> config_hash(Settings()) == config_hash(Settings(series_max=10))
     False
+
+    Raises
+    ------
+    InputProblem
+        The recorded baseline is missing or can't be read: it counts by what is in it, wherever it lies.
     """
     tree = settings.model_dump(mode="json", include=set(DECISIVE), exclude=INDIFFERENT_FIELDS)
+    if settings.reference.baseline is not None:
+        tree["reference"]["baseline"] = _content(settings.reference.baseline)
     # A rule acts by what it sets: a field left out is not the same as one set to its default.
     tree["overrides"] = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Name a file by what is in it; a gigabyte takes about a second."""
+    h = blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                h.update(piece)
+    except (OSError, ValueError) as e:
+        why = str(getattr(e, "strerror", None) or e).lower()
+        raise InputProblem(
+            f"the recorded baseline {path} can't be read: {why}; correct reference.baseline, or leave it out"
+        ) from None
+    return h.hexdigest()

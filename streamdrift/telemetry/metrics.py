@@ -39,6 +39,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.events = self._counter("events", "Events that went through a stage.", "stage")
         self.rejected = self._counter("rejected", "Messages sent to the dead letters.", "reason")
+        self.baseline = self._counter("baseline_events", "Events of the recorded baseline.", "outcome")
         self.values_invalid = self._counter("values_invalid", "Feature values that no detector was fed.", "reason")
         self.alerts = self._counter("alerts", "Alerts published.", "kind", "status")
         self.labels = self._counter("labels", "Delayed labels, by what became of them.", "outcome")

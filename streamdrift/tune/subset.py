@@ -27,8 +27,7 @@ class SubsetBank(Bank):
         super().__init__(settings, config_hash)
         self._wanted, self._features = wanted, features
 
-    def make_series(self, group: Group, feature: str, role: str) -> Series | None:
-        """Return a new series, None where it is not wanted, is not monitored, or there is no room."""
-        made = super().make_series(group, feature, role)
+    def _make(self, group: Group, feature: str, role: str, suffix: str = "") -> Series | None:
+        made = super()._make(group, feature, role, suffix)
         leant_on = not group.segment and feature in self._features
-        return made if leant_on or series_id(group.model, group.segment, feature) in self._wanted else None
+        return made if leant_on or series_id(group.model, group.segment, feature + suffix) in self._wanted else None

@@ -13,7 +13,8 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
-from streamdrift.detect.bank import Age, Bank
+from streamdrift.detect.age import Age
+from streamdrift.detect.bank import Bank
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
 from streamdrift.ports import Partition, Record

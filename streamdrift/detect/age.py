@@ -1,0 +1,50 @@
+"""How many events a model has had since a group of its series began."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import Ints
+from streamdrift.ports import Partition
+
+
+class Age:
+    """Events that a model has had since a group's first, by what the assemblers counted.
+
+    Each assembler counts for itself, and one that starts anew begins at 1, so what counts is how far the count of a source
+    partition rose; of several partitions, the one that tells most. A partition that is new here goes on from the count before
+    it: one assembler counts the rows of all its partitions together.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[Partition, tuple[int, int]] = {}  # last count of the assembler, and events by then
+        self._last = (0, 0)
+        self._age = self._joined_at = 0
+
+    def rejoin(self) -> None:
+        """What comes next is counted by others: it adds to what was counted so far."""
+        self._of, self._last, self._joined_at = {}, (0, 0), self._age
+
+    def of(self, block: Block) -> Ints:
+        """(n,) the age at each row."""
+        ages = np.zeros(len(block), np.int64)
+        codes, first = np.unique(block.source, return_index=True)
+        for code, row in sorted(zip(codes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
+            here = block.source == code
+            counts = block.model_row[here]
+            known = self._of.get(block.sources[code])
+            if known is None:
+                known = self._before(int(counts[0]), block.model_row[:row], ages[:row])
+            rises = np.diff(counts, prepend=known[0])
+            ages[here] = known[1] + np.cumsum(np.where(rises > 0, rises, counts))
+            self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
+        self._last = int(block.model_row[-1]), int(ages[-1])
+        ages = np.maximum.accumulate(np.maximum(ages, self._age))
+        self._age = int(ages[-1])
+        return ages
+
+    def _before(self, count: int, counts: Ints, ages: Ints) -> tuple[int, int]:
+        """Count and age at the row before a partition's first."""
+        last = (int(counts[-1]), int(ages[-1])) if len(counts) else self._last
+        return last if 0 < last[0] < count else (count - 1, self._joined_at)

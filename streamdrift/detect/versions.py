@@ -1,0 +1,285 @@
+"""Model versions: what a model makes is compared with what the same version made, and a new version with the one before.
+
+Predictions and errors come from the model itself, so that a new ``model.version`` may change them without anything being
+wrong with the data; and a canary mixes two versions in one stream. So each version has a series of its own, with its own
+reference window. When a new version's reference is complete, it is compared with that of the version before it. An alert
+says that they differ if the difference is more than both samples leave to chance, and large enough to matter.
+
+The bounds hold for independent values; so each sample counts for as many as its own dependence leaves (``calibration``):
+
+- numbers: P(D > d) ≤ 2·exp(−2·d²·nm/(n+m)) for the KS distance D (Dvoretzky–Kiefer–Wolfowitz);
+- categories: the total variation is below ½·√((K−1)·(n+m)/nm) on average (Cauchy–Schwarz), and above that by s with
+  P ≤ exp(−2·s²·nm/(n+m)) (McDiarmid: one value moves it by 1/n or 1/m).
+
+References
+----------
+F. Wei, R. M. Dudley: Two-sample Dvoretzky–Kiefer–Wolfowitz inequalities, 2012. C. McDiarmid: On the method of bounded
+differences, 1989.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import ABSENT, NUMBER, TEXT, Column, Floats, Ints
+from streamdrift.detect import explain
+from streamdrift.detect.baseline import Reference, distance, significant
+from streamdrift.detect.explain import MATERIAL, Change
+from streamdrift.detect.rebaseline import Order
+from streamdrift.detect.series import Crowded, Known, Rows, Series
+
+ROLES = frozenset({"prediction", "performance"})
+"""What a model makes; its inputs are the same whatever its version."""
+VERSIONS_MAX = 4
+"""Versions of one feature that are watched side by side."""
+QUIET_ROWS = 1_000
+"""Rows of the model and segment without a version after which it may give its place to a new one."""
+LIMIT = "model_versions_max"
+
+
+@dataclass(slots=True, eq=False)
+class _Version:
+    """One version's series; None where there was no room for it.
+
+    Attributes
+    ----------
+    since
+        Event time of its first row.
+    latest
+        Number of its latest row.
+    before
+        The version to compare it with, until that is done.
+    learned_at
+        Row of this update at which its reference was complete.
+    """
+
+    name: str
+    series: Series | None
+    since: int
+    latest: int
+    before: _Version | None
+    learned_at: int = -1
+
+
+class Versions:
+    """The series of one feature, one per version. Fed as a ``Series`` is.
+
+    Parameters
+    ----------
+    first
+        The series of the first version.
+    make
+        Returns the series of a further version, given the suffix of its name; None where there is no room.
+    release
+        Told that a series was let go.
+    """
+
+    def __init__(
+        self,
+        first: Series,
+        make: Callable[[str], Series | None],
+        release: Callable[[], None],
+        limits_hit: Counter[str],
+    ) -> None:
+        self._first: Series | None = first
+        self._make, self._release, self._limits_hit = make, release, limits_hit
+        self._of: dict[str, _Version] = {}
+        self._rows = 0
+
+    def all(self) -> list[Series]:
+        """The series of every version."""
+        return [version.series for version in self._of.values() if version.series is not None]
+
+    @property
+    def heat(self) -> float | None:
+        """How far the version farthest from its reference is; None while all learn."""
+        heats = [series.heat for series in self.all()]
+        return max((heat for heat in heats if heat is not None), default=None)
+
+    @property
+    def crowded(self) -> Crowded | None:
+        """As a series has it: of the first version that says so."""
+        return next((v.series.crowded for v in self._of.values() if v.series is not None and v.series.crowded), None)
+
+    @crowded.setter
+    def crowded(self, told: Crowded | None) -> None:
+        for version in self._of.values():
+            if version.series is not None:
+                version.series.crowded = told
+
+    def forget(self, block: Block, order: Order, share: float) -> list[Alert]:
+        """Let every version learn anew."""
+        return [alert for one in self.all() for alert in one.forget(block, order, share)]
+
+    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
+        """Take the rows' values, each to its version's series; see ``Series.update``."""
+        told: list[tuple[int, Alert]] = []
+        owned = self._owned(rows.block, column)
+        for version, mine in owned:
+            if version.series is None:
+                continue
+            whole = len(mine) == len(column)
+            found = version.series.update(*((rows, column) if whole else (rows.of(mine), column.take(mine))))
+            told += [(int(mine[row]), alert) for row, alert in found]
+            if version.series.learned_at is not None:
+                version.learned_at = int(mine[version.series.learned_at])
+        for version, mine in owned:
+            told += self._compare(version, mine, rows)
+        for version, _ in owned:
+            version.learned_at = -1
+        return told
+
+    def _owned(self, block: Block, column: Column) -> list[tuple[_Version, Ints]]:
+        """Return the versions of these rows, each with its rows."""
+        names = (*block.versions.values, "")  # -1, no version, is the last
+        codes = block.versions.codes
+        used = np.unique(codes).tolist()
+        present = column.kind_of_rows() != ABSENT
+        new = [code for code in used if names[code] not in self._of]
+        if new and (np.isin(codes, new) & present).any():
+            return self._walk(block, names, present.tolist())
+        owned = []
+        for code in used:
+            version = self._of.get(names[code])
+            if version is not None:
+                mine = np.flatnonzero(codes == code)
+                version.latest = self._rows + int(mine[-1])
+                owned.append((version, mine))
+        self._rows += len(block)
+        return owned
+
+    def _walk(self, block: Block, names: tuple[str, ...], present: list[bool]) -> list[tuple[_Version, Ints]]:
+        """As ``_owned``, row by row: who gets a place must not hang on how the rows were cut into blocks."""
+        owned: dict[_Version, list[int]] = {}
+        for row, code in enumerate(block.versions.codes.tolist()):
+            name = names[code]
+            version = self._of.get(name)
+            if version is None and present[row]:
+                version = self._admit(name, int(block.time[row]))
+            if version is not None:
+                version.latest = self._rows
+                owned.setdefault(version, []).append(row)
+            self._rows += 1
+        return [(version, np.array(mine, np.int64)) for version, mine in owned.items()]
+
+    def _admit(self, name: str, time: int) -> _Version | None:
+        if len(self._of) >= VERSIONS_MAX:
+            self._limits_hit[LIMIT] += 1
+            oldest = min(self._of.values(), key=lambda version: version.latest)
+            if self._rows - oldest.latest < QUIET_ROWS:
+                return None
+            del self._of[oldest.name]
+            oldest.before = None  # versions that never completed must not hold on to each other for ever
+            if oldest.series is not None:
+                oldest.series.let_go()
+                self._release()
+        series = self._first if self._first is not None else self._make(f"@{name}")
+        before = next(reversed(self._of.values()), None)
+        self._first = None
+        version = self._of[name] = _Version(name, series, time, self._rows, before)
+        return version
+
+    def _compare(self, version: _Version, mine: Ints, rows: Rows) -> list[tuple[int, Alert]]:
+        """Compare a version's reference with that of the one before, at the row at which both are complete."""
+        found = []
+        followers = [v for v in self._of.values() if v.before is version]
+        for new in ([version] if version.before is not None else []) + followers:
+            old = new.before
+            if old is None or old.series is None or new.series is None:
+                continue
+            then, now = old.series.known, new.series.known
+            row = max(old.learned_at, new.learned_at)
+            if then is None or now is None or row < 0:
+                continue
+            new.before = None
+            if not rows.recorded:
+                after = int((mine > row).sum()) if new is version else self._after(new, row, rows.block)
+                found += self._tell(new, then, now, rows, row, new.series.seen - after)
+        return found
+
+    @staticmethod
+    def _after(version: _Version, row: int, block: Block) -> int:
+        """How many rows of a version are behind this one."""
+        names = (*block.versions.values, "")
+        return sum(names[code] == version.name for code in block.versions.codes[row + 1 :].tolist())
+
+    @staticmethod
+    def _tell(version: _Version, then: Known, now: Known, rows: Rows, row: int, seen: int) -> list[tuple[int, Alert]]:
+        series = version.series
+        change = compared(then, now, series.threshold, version.since) if series is not None else None
+        if series is None or change is None:
+            return []
+        alert = explain.alert(series.identity, change, rows.block, row, seen, float(rows.share[row]), None)
+        model: dict[str, str | None] = {"name": series.identity.model, "version": version.name or None}
+        return [(row, replace(alert, model=model, events_since_onset=seen))]
+
+
+def compared(then: Known, now: Known, threshold: float, since: int) -> Change | None:
+    """Return how a new version's reference differs from the old one's; None where it does not, or too little to matter."""
+    old, new = then.reference, now.reference
+    values = _as_counted(old, new)
+    size = then.worth * now.worth / (then.worth + now.worth)
+    if old.kind != new.kind:
+        effect, unit, evidence = 1.0, "share", 2 * size
+    elif old.kind == NUMBER:
+        effect, unit = distance(old.ordered, values), "ks"
+        evidence = 2 * effect * effect * size - math.log(2)
+    else:
+        effect, unit, cells = *_total_variation(old, new), len(old.categories.keys() | new.categories.keys())
+        by_chance = math.sqrt(max(cells - 1, 1) / size) / 2
+        evidence = 2 * max(effect - by_chance, 0.0) ** 2 * size
+    if evidence < threshold or effect < MATERIAL[unit]:
+        return None
+    described = old.describe(values) if old.kind == new.kind else new.describe(new.ordered)
+    short = {"short": True} if old.is_short or new.is_short else {}
+    return Change(
+        "opens",
+        "",
+        "drift",
+        "version_shift",
+        ("versions",),
+        significant(evidence),
+        threshold,
+        significant(effect),
+        unit,
+        0,
+        since,
+        {**old.summary(), **short},
+        {"n": new.n, "null_rate": significant(new.null_rate), **described},
+    )
+
+
+def _as_counted(old: Reference, new: Reference) -> Floats:
+    """(m,) the new reference's values as the old one counts them."""
+    if old.kind != TEXT or new.kind != TEXT:
+        return new.ordered
+    places = np.array([old.categories.get(name, len(old.categories)) for name in new.categories], np.float64)
+    counted: Floats = places[new.ordered.astype(np.int64)]
+    return counted
+
+
+def _total_variation(old: Reference, new: Reference) -> tuple[float, str]:
+    """Half the sum of what the shares of all categories differ by."""
+    then, now = _shares(old), _shares(new)
+    return sum(abs(then.get(name, 0.0) - now.get(name, 0.0)) for name in sorted(then.keys() | now.keys())) / 2, "share"
+
+
+def _shares(reference: Reference) -> dict[str, float]:
+    names = list(reference.categories) if reference.kind == TEXT else ["false", "true"]
+    counts = np.bincount(reference.ordered.astype(np.int64), minlength=len(names))
+    return {name: float(counts[i]) / reference.n for i, name in enumerate(names)}
+
+
+def role(feature: str) -> str:
+    """The role of a feature, by its name."""
+    return {"prediction": "prediction", "performance": "performance", "embedding": "embedding"}.get(
+        feature.split(".", 1)[0] if "." in feature else "",
+        "feature",
+    )

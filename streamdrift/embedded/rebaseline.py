@@ -1,0 +1,104 @@
+"""`streamdrift rebaseline`: writes the change event by which references are learned anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from streamdrift.alerts import digest, rfc3339
+from streamdrift.embedded.outputs import STDIO
+from streamdrift.errors import BrokerProblem, InputProblem, Rejected, Retriable, SettingsProblem
+from streamdrift.events import fields
+from streamdrift.events.change import REBASELINE
+from streamdrift.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rebaseline:
+    """What is asked for, as it was typed."""
+
+    model: str
+    feature: str | None = None
+    segment: str | None = None
+    at: str | None = None
+    changes: str | None = None
+
+
+def rebaseline(options: Rebaseline, settings: Settings, now_ms: int, publish: Callable[[bytes, bytes], str]) -> str:
+    """Write the order where it belongs; return a line that says what was done.
+
+    Parameters
+    ----------
+    publish
+        Puts value and key on the changes topic, and says where that is.
+
+    Raises
+    ------
+    SettingsProblem
+        An argument is wrong.
+    InputProblem
+        The file can't be written.
+    BrokerProblem
+        The broker can't be reached, or refuses.
+    """
+    event = order(options, now_ms, settings.text_length_max)
+    value = orjson.dumps(event)
+    if options.changes is None:
+        try:
+            done = publish(value, options.model.encode("utf-8", "replace"))
+        except Retriable as e:
+            raise BrokerProblem(f"the order may not have been written: {e}; give it again, twice is as once") from None
+    elif options.changes == STDIO:
+        return value.decode()
+    else:
+        _append(options.changes, value)
+        done = f"appended to {options.changes}"
+    return f"{event['change_id']}: {event['summary']} from {event['occurred_at']} on; {done}"
+
+
+def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
+    """Return the change event; the same order has the same ``change_id``."""
+    if not options.model.strip():
+        raise SettingsProblem("--model is empty; name the model")
+    dimension, equals, value = (options.segment or "").partition("=")
+    if options.segment is not None and not (dimension and equals and value):
+        raise SettingsProblem(f"--segment {options.segment} is not DIM=VALUE, as in origin=EWR")
+    at = rfc3339(now_ms if options.at is None else _time(options.at))
+    feature = None if options.feature is None else options.feature[:text_max]
+    what = feature or "every feature"
+    where = f" in {options.segment}" if options.segment else ""
+    return {
+        "change_id": f"rebaseline-{digest(options.model, feature or '', options.segment or '', at)[:12]}",
+        "occurred_at": at,
+        "kind": REBASELINE,
+        "summary": f"new reference for {what} of {options.model}{where}",
+        "scope": {
+            "models": [options.model],
+            "features": [feature] if feature else [],
+            "segments": {dimension: value} if options.segment else {},
+        },
+    }
+
+
+def _time(given: str) -> int:
+    try:
+        return fields.time_ms(int(given) if given.isdecimal() else given, "--at")
+    except (Rejected, ValueError) as e:
+        why = e.detail if isinstance(e, Rejected) else str(e)
+        raise SettingsProblem(f"--at {given}: {why}") from None
+
+
+def _append(path: str, line: bytes) -> None:
+    """Add a line to a file, behind a last one that was not ended."""
+    try:
+        with Path(path).open("a+b") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line + b"\n")
+    except (OSError, ValueError) as e:
+        why = str(getattr(e, "strerror", None) or e).lower()
+        raise InputProblem(f"{path} can't be written: {why}; name another file") from None
