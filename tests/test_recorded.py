@@ -161,3 +161,20 @@ def test_neither_the_exchange_nor_the_size_of_batches_changes_an_alert(
     batches = {"block_events_max": size, "kafka": {"poll_records_max": size}}
     for exchange in ("direct", "topic"):
         assert sorted(a.alert_id for a in live(exchange, tree(month, **batches))) == expected
+
+
+def test_a_new_version_is_compared_with_the_recorded_one(tmp_path: Path) -> None:
+    def scored(n: int, first: int, version: str, shift: float, seed: int) -> list[bytes]:
+        scores = np.random.default_rng(seed).standard_normal(n) + shift
+        events = [
+            {"model": {"name": "shop", "version": version}, "occurred_at": START + (first + i) * 1_000}
+            | {"prediction": {"score": float(score)}}
+            for i, score in enumerate(scores)
+        ]
+        return [json.dumps(one).encode() for one in events]
+
+    training = written(tmp_path / "training.ndjson", scored(300, 0, "7", 0, 1))
+    for shift, expected in ((0, []), (2, [("shop//prediction.score@8", "version_shift")])):
+        events, alerts = written(tmp_path / "live.ndjson", scored(400, MONTH_S, "8", shift, 2)), tmp_path / "alerts"
+        assert streamdrift("replay", events, "--alerts", alerts, settings={BASELINE: str(training)}).code == 0
+        assert told(alerts) == expected
