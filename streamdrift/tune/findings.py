@@ -52,7 +52,7 @@ def watched(bank: Bank, model: str) -> list[Watched]:
     """Return the series of a model that are past learning."""
     return [
         Watched(
-            series_id(model, group.segment, feature),
+            series_id(model, group.segment, feature) + series.identity.suffix,
             segment_name(group.segment),
             series.budget,
             series.watch.flags if series.watch is not None else {},
