@@ -84,10 +84,8 @@ class Assemble:
         gather(records, self._assembler, self._settings)
         batch = self._assembler.take()
         self._count.batch(self.name, batch)
-        messages = dead_letters(batch.rejected, self._settings)
-        for block in batch.blocks:
-            messages += self._messages(block)
-        return Output(messages)
+        messages = [message for block in batch.blocks for message in self._messages(block)]
+        return Output(dead_letters(batch.rejected, self._settings) + messages)
 
     def idle(self, now_ms: int) -> Output:
         """Nothing follows."""
@@ -95,13 +93,10 @@ class Assemble:
         return Output()
 
     def _messages(self, block: Block) -> Iterable[Message]:
-        topic = self._settings.topics.blocks
-        for value in wire.encode(block):
-            yield Message(topic, value, wire.key(block))
-        for segment, rows in block.segments(self._settings.segments):
-            part = block.take(rows, segment)
+        segments = block.segments(self._settings.segments)
+        for part in (block, *(block.take(rows, segment) for segment, rows in segments)):
             for value in wire.encode(part):
-                yield Message(topic, value, wire.key(part))
+                yield Message(self._settings.topics.blocks, value, wire.key(part))
 
 
 class Detect:

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Bools, Column, Floats, absent
+from streamdrift.blocks.column import Column, Floats, absent
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.age import Age
@@ -20,9 +20,10 @@ from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.rebaseline import Order, Orders, due, pieces, reaches
-from streamdrift.detect.series import Rows, Series, WatchSettings
+from streamdrift.detect.series import Rows, Series
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
+from streamdrift.detect.value_watch import WatchSettings
 from streamdrift.detect.versions import ROLES, Versions, role
 from streamdrift.events import derived
 from streamdrift.settings import Settings
@@ -396,5 +397,4 @@ class Group:
 
 
 def _muted(rows: Block, order: int) -> bool:
-    muted: Bools = rows.muted
-    return bool(muted.any()) and bool(muted[int(np.searchsorted(rows.order, order))])
+    return bool(rows.muted.any()) and bool(rows.muted[int(np.searchsorted(rows.order, order))])

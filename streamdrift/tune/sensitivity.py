@@ -20,7 +20,7 @@ from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect.baseline import significant
 from streamdrift.detect.calibration import STRETCH, UNIT, WINDOWS, Calibration
 from streamdrift.detect.confirm import Scan
-from streamdrift.detect.series import ValueWatch
+from streamdrift.detect.value_watch import ValueWatch
 
 HOURS_PER_WEEK = 168
 POINTS = 512

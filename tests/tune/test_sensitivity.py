@@ -8,7 +8,7 @@ from streamdrift.detect import baseline
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.policy import Lane
-from streamdrift.detect.series import ValueWatch, WatchSettings
+from streamdrift.detect.value_watch import ValueWatch, WatchSettings
 from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
 from streamdrift.tune.sensitivity import HOURS_PER_WEEK, Sensitivity, evidence, sensitivity
 
