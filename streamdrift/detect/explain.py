@@ -25,6 +25,8 @@ QUALITATIVE = frozenset(
 )
 """Reasons that are a warning whatever the effect: of a kind that should not occur at all, or told only where it matters."""
 MAJORITY = 0.5
+GONE = 0.05
+"""Of its usual share: a segment with less than that is gone (a few events before the change point may be counted in)."""
 RANK: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
@@ -258,7 +260,7 @@ def has_grown(told: Alert, change: Change, factor: float) -> bool:
         return False
     now, then = change.effect_size, told.effect_size
     if change.effect_unit == "ratio":
-        return now >= factor * then >= factor or 0 <= now <= then / factor <= 1 / factor
+        return now >= factor * then >= factor or (GONE < then <= 1 and 0 <= now <= then / factor)
     return now * then > 0 and abs(now) >= factor * abs(then)
 
 

@@ -30,7 +30,7 @@ class ShareLane:
     def __init__(self, flags: Bools, policy: PolicySettings, notes: int = 0, events_min: int = 1) -> None:
         self.n, self.hits = len(flags), int(flags.sum())
         self._scan = Scan(joined([share_calibration(self.hits, self.n, _scores(flags)), unjudged(notes)]), down=False)
-        self._lane = Lane(policy, may_flap=False)
+        self._lane = Lane(policy, is_fault=True)
         self._events_min = events_min
         self.threshold = policy.threshold
         self.evidence: Evidence | None = None

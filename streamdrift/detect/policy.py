@@ -5,8 +5,8 @@ resolved when a window four times as long as the one that gave the evidence (and
 filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery. An alert that came and
 went several times is held open instead, until a long time has passed without evidence.
 
-While it is open it is looked at again after 1, 2, 4, … 256 stretches, then each 256: whoever reads it may have to be told
-that it grew.
+While it is open it is looked at again after 1, 2, 4, … stretches, then each 256, or each 16 for a fault: whoever reads it
+may have to be told that it grew.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streamdrift.settings import PolicySettings
 LONGER = 4
 """Steps in ``WINDOWS`` by which the window that must calm down is longer than the one that gave the evidence: four times. A
 change at the threshold then shows 64 nats in it, and can't be taken for recovered by chance."""
-RECENT = 32
+RECENT, RECENT_FAULT = 32, 16
 """Stretches by which an open alert is looked at again: what it is now, not what it was on the way."""
 CALM = 0.25
 """Share of the threshold below which a window counts as recovered."""
@@ -76,11 +76,11 @@ class Lane:
     ----------
     settings
         Threshold, hysteresis, cooldown.
-    may_flap
-        Whether the alert is held open when it comes and goes. A fault is not: each time it is another one.
+    is_fault
+        Then the alert is not held open when it comes and goes: each time it is another one. And it is looked at more often.
     """
 
-    def __init__(self, settings: PolicySettings, *, may_flap: bool = True) -> None:
+    def __init__(self, settings: PolicySettings, *, is_fault: bool = False) -> None:
         self._threshold = settings.threshold
         self._cooldown_ms = round(settings.alert_cooldown_s * 1000)
         self._resolve_window = int(np.searchsorted(WINDOWS * STRETCH, settings.resolve_events))
@@ -91,7 +91,8 @@ class Lane:
         self._quiet_until = -1
         self._flapping_ms = round(settings.flapping_s * 1000)
         self._flapping_quiet_ms = round(settings.flapping_quiet_s * 1000)
-        self._may_flap = may_flap
+        self._may_flap = not is_fault
+        self._look_each, self._recent = (RECENT_FAULT, RECENT_FAULT) if is_fault else (LONGEST, RECENT)
         self._openings: deque[int] = deque(maxlen=settings.flapping_openings)
         self._loud_at = -1  # event time at which there was evidence last
         self.reached = 0
@@ -166,9 +167,9 @@ class Lane:
             onset = int(evidence.firsts[max(0, len(evidence.firsts) - len(evidence.ends) + j + 1 - length)])
             peak = float(peaks[self._calm_window])
             return Verdict("resolves", j, int(evidence.ends[j]), peak, 0, self._calm_window, length, length, onset)
-        if age & (age - 1) if age < LONGEST else age % LONGEST:
+        if age & (age - 1) if age < self._look_each else age % self._look_each:
             return None
-        back = min(age, RECENT)
+        back = min(age, self._recent)
         window = int(np.searchsorted(WINDOWS, back, "right")) - 1
         t = float(evidence.t[j, window, opened.channel])
         if t < self._threshold:

@@ -20,6 +20,7 @@ from streamdrift.detect.budget import Budget, budget, held_to
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.learning import Learned, Learning, first_present
+from streamdrift.detect.open_alerts import OpenAlerts
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.value_watch import ValueWatch, WatchSettings
 
@@ -84,8 +85,7 @@ class Series:
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
         self._kind: int | None = None
-        self._open: dict[str, Alert] = {}
-        self._told: dict[str, Alert] = {}
+        self._open = OpenAlerts()
         self._first_time = 0
         self.budget: Budget | None = None
         self.learned_at: int | None = None
@@ -104,7 +104,16 @@ class Series:
     def forget(self, block: Block, order: Order, share: float) -> list[Alert]:
         """Give up the reference before a block's first row, and learn anew; return the open alerts, resolved by that."""
         self.let_go()
-        alerts = list(closing(self._open.items(), self.identity, order, block, self.seen, share))
+        alerts = list(
+            closing(
+                ((lane, alert) for (lane, _), alert in self._open.opened.items()),
+                self.identity,
+                order,
+                block,
+                self.seen,
+                share,
+            )
+        )
         self._learn_anew()
         return alerts
 
@@ -222,24 +231,13 @@ class Series:
 
     def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert | None:
         """The change as an alert; None where an open one is what it was."""
-        opened = self._open.get(change.lane)
-        if change.step == "looks":
-            if opened is None or not explain.has_grown(
-                self._told[change.lane], change, self._settings.policy.update_factor
-            ):
-                return None
-        elif change.step == "resolves":
-            self._open.pop(change.lane, None)
-        else:
-            opened = None
-        alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
-        if self.budget is not None and change.threshold == self.budget.threshold:
-            alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
-        if change.lane and change.step != "resolves":
-            self._told[change.lane] = alert
-            if opened is None:
-                self._open[change.lane] = alert
-        return alert
+
+        def make(opened: Alert | None) -> Alert:
+            return explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+
+        if not change.lane:  # a flag by itself opens nothing
+            return make(None)
+        return self._open.take((change.lane, ""), change, self._settings.policy.update_factor, make)
 
 
 def _crowded(reference: Reference, categories_max: int) -> Crowded | None:

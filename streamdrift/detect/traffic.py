@@ -22,6 +22,7 @@ from streamdrift.detect.budget import budget, held_to
 from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
 from streamdrift.detect.confirm import Evidence, Scan
 from streamdrift.detect.explain import Change, Identity
+from streamdrift.detect.open_alerts import OpenAlerts
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.settings import AnomalySettings, PolicySettings
@@ -29,8 +30,6 @@ from streamdrift.settings import AnomalySettings, PolicySettings
 SHARE_MIN = 0.005
 """Least share of a segment whose disappearance the scan could ever prove (4,096 events · p/2 ≥ threshold)."""
 FEATURE = "traffic.rate"
-GONE = 0.05
-"""Of its usual share: a segment with less than that is gone (a few events before the change point may be counted in)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Traffic:
         self._first_rate: _Rate | None = None
         self.waiting: list[Order] = []
         self._shares: _Shares | None = None
-        self._open: dict[tuple[str, str], Alert] = {}
+        self._open = OpenAlerts()
 
     def update(self, block: Block, *, recorded: bool = False) -> list[tuple[int, Alert]]:
         """Take the model's next rows; return alerts with the row that decided each.
@@ -98,7 +97,8 @@ class Traffic:
         if self._shares is not None:
             found += self._shares.update(block, begin)
         found.sort(key=lambda item: item[0])
-        return [(begin + row, self._alert(segment, change, block, begin + row, seen)) for row, segment, change in found]
+        told = [(begin + row, self._alert(segment, change, block, begin + row, seen)) for row, segment, change in found]
+        return [(row, alert) for row, alert in told if alert is not None]
 
     def forget(self, block: Block, order: Order) -> list[Alert]:
         """Learn rate and shares anew from a block's first row on; return the open alerts, resolved by that.
@@ -106,8 +106,9 @@ class Traffic:
         How long a silence must be stays as it was first learned: it is no matter of what is usual now.
         """
         alerts: list[Alert] = []
-        for key in [key for key in self._open if key[0] != "silence"]:
-            alert = self._open.pop(key)
+        for key in [key for key in self._open.opened if key[0] != "silence"]:
+            alert = self._open.opened[key]
+            self._open.close(key)
             identity = Identity(self.model, alert.segment, FEATURE, "traffic", self._config_hash)
             alerts += closing([(key[0], alert)], identity, order, block, self._rows, alert.traffic_share)
         self._rate, self._shares, self._gaps, self._codes = None, None, [], {}
@@ -148,6 +149,8 @@ class Traffic:
             {"n": 0, "gap_s": round(seconds, 3)},
         )
         alert = self._alert({}, change, block, row, gap.seen - row - 1)
+        if alert is None:
+            raise RuntimeError("silence opens or ends, and is not looked at in between")
         return replace(alert, detected_at=gap.at, model={"name": self.model, "version": gap.version})
 
     def _gaps_of(self, times: Ints) -> Floats:
@@ -180,14 +183,15 @@ class Traffic:
         self._gaps, self._codes = [], {}
         return used
 
-    def _alert(self, segment: dict[str, str], change: Change, block: Block, row: int, seen: int) -> Alert:
+    def _alert(self, segment: dict[str, str], change: Change, block: Block, row: int, seen: int) -> Alert | None:
         identity = Identity(self.model, segment, FEATURE, "traffic", self._config_hash)
         key = (change.lane, str(segment))
-        opened = None if change.step == "opens" else self._open.pop(key, None)
-        alert = explain.alert(identity, change, block, row, seen + row + 1, change.reference.get("share", 1.0), opened)
-        if change.step == "opens":
-            self._open[key] = alert
-        return alert
+        share = float(change.reference.get("share", 1.0))
+
+        def make(opened: Alert | None) -> Alert:
+            return explain.alert(identity, change, block, row, seen + row + 1, share, opened)
+
+        return self._open.take(key, change, self._settings.policy.update_factor, make)
 
 
 class _Rate:
@@ -239,7 +243,7 @@ class _Shares:
         self, names: list[tuple[str, str]], shares: list[float], scan: Scan, settings: TrafficSettings, n: int
     ) -> None:
         self._names, self._shares, self._scan, self._n = names, shares, scan, n
-        self._lanes = [Lane(settings.policy) for _ in names]
+        self._lanes = [Lane(settings.policy, is_fault=True) for _ in names]
         self._threshold = settings.policy.threshold
 
     @classmethod
@@ -273,7 +277,7 @@ class _Shares:
             if lane.is_open or peaks[i] >= self._threshold:
                 own = evidence.of(i)
                 segment = dict([self._names[i]])
-                verdicts = [v for v in lane.judge(own, times, lambda _: True) if v.step != "looks"]
+                verdicts = lane.judge(own, times, lambda _: True)
                 found += [(v.end, segment, self._change(v, own, self._shares[i])) for v in verdicts]
         return found
 
@@ -291,7 +295,7 @@ class _Shares:
             verdict.step,
             "share",
             "anomaly",
-            "silence" if now <= GONE * share else "volume_drop",
+            "silence" if now <= explain.GONE * share else "volume_drop",
             ("scan",),
             round(verdict.t, 3),
             self._threshold,

@@ -278,6 +278,27 @@ def test_a_segment_that_goes_is_named() -> None:
     assert alerts[0].current["share"] < 0.02
 
 
+def test_a_segment_that_loses_half_and_then_all_is_told_twice() -> None:
+    rng = np.random.default_rng(7)
+    events = []
+    for i, t in enumerate(arrivals(9_000, 1_000)):
+        carrier = ["UA", "EV", "DL"][int(rng.choice(3, p=[0.4, 0.3, 0.3]))]
+        left = 1.0 if i < 3_000 else 0.5 if i < 6_000 else 0.0
+        if carrier != "EV" or rng.random() < left:
+            events.append(
+                {"model": "m", "occurred_at": START + int(t), "segments": {"carrier": carrier}, "features": {"x": 1.0}}
+            )
+    tree = Settings.model_validate({"reference": {"events": 1_000}})
+    alerts = [a for a in detect(records(events), tree=tree) if a.feature == "traffic.rate" and a.segment]
+    assert [a.segment for a in alerts] == [{"carrier": "EV"}] * len(alerts)
+    assert alerts[0].reason == "volume_drop"
+    assert alerts[0].updates is None
+    assert {a.updates for a in alerts[1:]} == {alerts[0].alert_id}
+    assert alerts[-1].severity == "critical"
+    assert alerts[-1].effect_size < 0.1
+    assert alerts[1].detected_at > START + 6_000_000 > alerts[0].detected_at
+
+
 def test_confirm_off_gives_the_raw_detectors() -> None:
     tree = Settings.model_validate(SMALL.model_dump() | {"policy": {"confirm": "off"}})
     rng = np.random.default_rng(7)
