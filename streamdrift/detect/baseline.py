@@ -15,6 +15,8 @@ from streamdrift.blocks.column import NUMBER, TEXT, Bools, Column, Floats, Ints
 
 BINS = 20
 TOP_CATEGORIES = 15
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+"""Per cent."""
 SD_MIN = 1e-9  # relative to the mean: below it a series counts as constant
 SQUARE_MAX = 1e140  # values up to here can be squared and added up in any number
 Z_MAX = 10.0  # a wild value is far off with or without this bound; without it, it would blind a detector of means
@@ -83,14 +85,18 @@ class Reference:
         return {"n": self.n, **short, "null_rate": significant(self.null_rate), **self.describe(self.ordered)}
 
     def describe(self, values: Floats) -> dict[str, Any]:
-        """Mean, sd, and histogram or category shares of some values, on the reference's own bins."""
+        """Mean, sd, quantiles and histogram on the reference's own bins, or category shares, of some values."""
         if self.kind == NUMBER:
             edges = self.edges()
             counts = np.histogram(values, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
             mean, sd = moments(values)
+            quantiles = (
+                np.quantile(values, [q / 100 for q in QUANTILES], method="nearest").tolist() if len(values) else []
+            )
             return {
                 "mean": significant(mean),
                 "sd": significant(sd),
+                "quantiles": {str(q): significant(value) for q, value in zip(QUANTILES, quantiles, strict=False)},
                 "histogram": {"edges": [significant(edge) for edge in edges.tolist()], "counts": counts.tolist()},
             }
         return {"mean": None, "sd": None, "categories": self._shares(values)}

@@ -80,6 +80,11 @@ def test_each_fault_is_found_where_it_is_and_nothing_else() -> None:
     assert abs(shifted.onset_at - (START + 1_500_000)) < 60_000
     assert shifted.effect_size == pytest.approx(3, abs=1)  # the first window reaches back before the change
     assert shifted.traffic_share == pytest.approx(0.5, abs=0.05)
+    then, now = shifted.reference["quantiles"], shifted.current["quantiles"]
+    assert list(then) == ["1", "5", "25", "50", "75", "95", "99"]
+    assert then["50"] == pytest.approx(0, abs=0.3)
+    assert now["50"] == pytest.approx(3, abs=1)
+    assert list(then.values()) == sorted(then.values())
 
 
 ALERTS = {
