@@ -233,7 +233,10 @@ class Series:
         """The change as an alert; None where an open one is what it was."""
 
         def make(opened: Alert | None) -> Alert:
-            return explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+            alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+            if self.budget is not None and change.threshold == self.budget.threshold:
+                alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
+            return alert
 
         if not change.lane:  # a flag by itself opens nothing
             return make(None)
