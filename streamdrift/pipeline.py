@@ -110,9 +110,8 @@ class Detect:
 
     def __init__(self, settings: Settings, config_hash: str, metrics: Metrics, orders: Orders | None = None) -> None:
         self._orders, self._told = orders or Orders(), 0
-        self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
-        learn_baseline(self.bank, settings, metrics)
-        self.join = label_join(settings)
+        self._settings, self.join, self._count = settings, label_join(settings), Counters(metrics)
+        self.bank = learn_baseline(Bank(settings, config_hash), settings, metrics)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
@@ -155,10 +154,11 @@ class Direct:
         *,
         labels: bool = False,
         orders: Orders | None = None,
+        bank: Bank | None = None,
     ) -> None:
         self._orders, self._told = orders or Orders(), 0
-        self._settings, self.bank, self._count = settings, Bank(settings, config_hash), Counters(metrics)
-        learn_baseline(self.bank, settings, metrics)
+        self._settings, self._count = settings, Counters(metrics)
+        self.bank = learn_baseline(Bank(settings, config_hash), settings, metrics) if bank is None else bank
         self.assembler = assembler or Assembler(settings, labels=labels)
         self.join = label_join(settings)
 

@@ -27,8 +27,8 @@ LINES_TOLD_MAX = 10
 """Bad lines that are logged one by one; all are counted."""
 
 
-def learn_baseline(bank: Bank, settings: Settings, metrics: Metrics) -> None:
-    """Feed a new bank the recorded baseline, where one is set.
+def learn_baseline(bank: Bank, settings: Settings, metrics: Metrics) -> Bank:
+    """Feed a new bank the recorded baseline, where one is set; return it.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def learn_baseline(bank: Bank, settings: Settings, metrics: Metrics) -> None:
         It is missing, can't be read to its end, or has no event in it.
     """
     if settings.reference.baseline is None:
-        return
+        return bank
     path = str(settings.reference.baseline)
     feed = _Feed(path, Assembler(settings), bank)
     try:
@@ -51,6 +51,7 @@ def learn_baseline(bank: Bank, settings: Settings, metrics: Metrics) -> None:
     feed.tell()
     if not feed.events:
         raise InputProblem(f"the recorded baseline {path} has no inference event in it; correct reference.baseline")
+    return bank
 
 
 class _Feed:

@@ -51,10 +51,9 @@ class Banks(Direct):
     def __init__(
         self, settings: Settings, assembler: Assembler, banks: Sequence[Bank], told: Told, model: str | None = None
     ) -> None:
-        super().__init__(settings, "", Metrics(), assembler)
+        super().__init__(settings, "", Metrics(), assembler, bank=banks[0])
         self._tree, self._banks, self._tell, self._model = settings, banks, told, model
         self._batch = 0
-        self.bank = banks[0]
         self.seen: dict[str, Seen] = {}
 
     def take(self, *, last: bool = False) -> Output:

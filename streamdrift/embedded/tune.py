@@ -20,8 +20,10 @@ from streamdrift.detect.bank import Bank
 from streamdrift.embedded.history import History, Replayed, read
 from streamdrift.embedded.outputs import STDIO, check, console, writable, write_text
 from streamdrift.errors import InputProblem, SettingsProblem
+from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Loaded, Settings
 from streamdrift.settings.identity import config_hash
+from streamdrift.telemetry import Metrics
 from streamdrift.tune import toml
 from streamdrift.tune.choice import Choice, Heard, allowed, choose_settings, noisy
 from streamdrift.tune.findings import (
@@ -150,7 +152,7 @@ class Search:
         InputProblem
             There is no event, none of the model that was asked for, or there are too few for a single reference window.
         """
-        bank = Bank(self._settings, "")
+        bank = learn_baseline(Bank(self._settings, ""), self._settings, Metrics())
         self._replayed, (lowest,) = self._read(self._settings, [bank], [self._thresholds[0]])
         found = {model: watched(bank, model) for model in sorted(self._replayed.seen)}
         _enough(self._history, self._replayed, found, self._settings)
@@ -218,9 +220,9 @@ class Search:
             for threshold, heard in zip(self._thresholds, [lowest, *climbed], strict=True):
                 self._heard[model].append(heard.get(model, Heard(threshold, Tally(self._settings.escalate))))
 
-    def _subset(self, settings: Settings) -> SubsetBank:
+    def _subset(self, settings: Settings) -> Bank:
         """A bank of the series that a higher threshold can change."""
-        return SubsetBank(settings, "", self._alerting, self._features)
+        return learn_baseline(SubsetBank(settings, "", self._alerting, self._features), settings, Metrics())
 
     def _choose(self, model: str, series: list[Watched]) -> Choice:
         weeks = weeks_watched(series, self._replayed.seen[model])

@@ -10,8 +10,10 @@ from streamdrift.detect.bank import Bank
 from streamdrift.embedded.history import History, Replayed, read
 from streamdrift.embedded.outputs import console
 from streamdrift.errors import InputProblem
+from streamdrift.recorded import learn_baseline
 from streamdrift.settings import EscalateSettings, Loaded, Settings
 from streamdrift.settings.identity import config_hash
+from streamdrift.telemetry import Metrics
 from streamdrift.transports.files.sink import standard_output
 from streamdrift.tune.difference import Episodes, compare
 from streamdrift.tune.findings import Watched, watched, weeks_watched
@@ -48,7 +50,7 @@ def _decides(settings: Settings) -> tuple[str, object]:
 
 
 def _read(history: History, settings: Settings, timeline: Timeline) -> Read:
-    bank = Bank(settings, config_hash(settings))
+    bank = learn_baseline(Bank(settings, config_hash(settings)), settings, Metrics())
     episodes: dict[str, Episodes] = {}
 
     def told(_bank: int, _batch: int, alerts: Sequence[Alert]) -> None:

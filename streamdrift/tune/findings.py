@@ -136,7 +136,7 @@ class Findings:
 
 def weeks_watched(series: Iterable[Watched], seen: Seen) -> float:
     """Weeks in which alerts were possible."""
-    begin = min((one.budget.since for one in series), default=seen.last)
+    begin = max(seen.first, min((one.budget.since for one in series), default=seen.last))
     return max(WEEKS_MIN, (seen.last - begin) / WEEK_MS)
 
 

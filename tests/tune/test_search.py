@@ -245,3 +245,17 @@ def test_the_recorded_flights_are_counted_as_a_replay_counts_them(tmp_path: Path
     for rung in one.frontier[:1] + one.frontier[3:4]:
         alerts, pages, incidents = replayed(str(path), at(Settings(), rung.threshold))
         assert (rung.alerts, rung.pages, rung.incidents) == (len(alerts), pages, incidents), rung.threshold
+
+
+def test_a_recorded_baseline_is_learned_from_by_every_reading(tmp_path: Path) -> None:
+    """A history that is too short by itself is watched from its first event on, and told as replay tells it."""
+    whole = shop()
+    before, path = written(tmp_path / "before.ndjson", whole[:1_200]), written(tmp_path / "e.ndjson", whole[1_200:])
+    tree = TREE.model_copy(update={"reference": TREE.reference.model_copy(update={"baseline": Path(before)})})
+    search = Search(history(path), tree)
+    (one,) = search.run()
+    search.close()
+    alerts, pages, _ = replayed(path, tree)
+    assert alerts
+    assert one.weeks == pytest.approx((one.last - one.first) / (7 * 86_400_000), rel=1e-3)
+    assert (one.frontier[0].alerts, one.frontier[0].pages) == (len(alerts), pages)
