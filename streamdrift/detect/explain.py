@@ -256,7 +256,7 @@ def alert(
 
 def has_grown(told: Alert, change: Change, factor: float) -> bool:
     """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
-    if change.effect_unit != told.effect_unit or change.step != "looks":
+    if change.effect_unit != told.effect_unit:
         return False
     now, then = change.effect_size, told.effect_size
     if change.effect_unit == "ratio":

@@ -28,7 +28,13 @@ def records(events: Sequence[dict[str, Any]], first: int = 0) -> list[Record]:
 def detect(
     recorded: Sequence[Record], cuts: Sequence[int] = (), tree: Settings = SMALL, *, exchange: bool = False
 ) -> list[Alert]:
-    assembler, bank, alerts = Assembler(tree), Bank(tree, "config"), []
+    return detected(recorded, Bank(tree, "config"), cuts, tree, exchange=exchange)
+
+
+def detected(
+    recorded: Sequence[Record], bank: Bank, cuts: Sequence[int], tree: Settings, *, exchange: bool = False
+) -> list[Alert]:
+    assembler, alerts = Assembler(tree), []
     for begin, end in zip([0, *cuts], [*cuts, len(recorded)], strict=True):
         for record in recorded[begin:end]:
             assembler.add(record)
@@ -157,16 +163,21 @@ def test_no_data_is_no_recovery() -> None:
     assert [a.status for a in detect(records(events)) if a.reason == "mean_shift"] == ["firing"]
 
 
-def test_blocks_delivered_twice_count_once() -> None:
-    recorded = records(traffic())
+def delivered_twice(recorded: Sequence[Record]) -> tuple[list[Alert], Bank]:
+    """Alerts of the first delivery; the second must have none."""
     bank, assembler = Bank(SMALL, "config"), Assembler(SMALL)
     alerts = []
-    for begin in range(0, 1_200, 300):
+    for begin in range(0, len(recorded), 300):
         for record in recorded[begin : begin + 300]:
             assembler.add(record)
         blocks = assembler.take().blocks
         alerts += bank.update(blocks)
         assert bank.update(blocks) == []
+    return alerts, bank
+
+
+def test_blocks_delivered_twice_count_once() -> None:
+    alerts, bank = delivered_twice(records(traffic()))
     assert [a.to_cloudevent() for a in alerts] == ALERTS[False]
     assert bank.duplicates >= 1_200
 

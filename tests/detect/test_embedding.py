@@ -21,7 +21,7 @@ from streamdrift.detect.bank import Bank
 from streamdrift.detect.embedding import CLUSTERS, DECIDING, LEARN_MAX, Embedding, k_means, nearest
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
-from tests.detect.test_bank import SMALL, START, detect, records
+from tests.detect.test_bank import SMALL, START, delivered_twice, detect, records
 
 MIDDLE = Settings.model_validate({"reference": {"events": 1_000}})
 N, ONSET = 5_000, 3_500
@@ -151,15 +151,7 @@ def test_the_exchange_gives_the_alerts_of_memory() -> None:
 
 
 def test_blocks_delivered_twice_count_once() -> None:
-    recorded = records(mixed())
-    bank, assembler = Bank(SMALL, "config"), Assembler(SMALL)
-    alerts = []
-    for begin in range(0, 1_500, 300):
-        for record in recorded[begin : begin + 300]:
-            assembler.add(record)
-        blocks = assembler.take().blocks
-        alerts += bank.update(blocks)
-        assert bank.update(blocks) == []
+    alerts, _ = delivered_twice(records(mixed()))
     assert [a.to_cloudevent() for a in alerts] == ALERTS[False]
 
 

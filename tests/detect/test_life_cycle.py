@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from streamdrift.alerts import Alert
-from streamdrift.blocks import wire
-from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
 from streamdrift.detect.bank import Bank
@@ -22,7 +20,7 @@ from streamdrift.detect.rebaseline import ORDERS_MAX, Order
 from streamdrift.detect.series import Known
 from streamdrift.detect.versions import QUIET_ROWS, VERSIONS_MAX, compared
 from streamdrift.settings import Settings
-from tests.detect.test_bank import SMALL, START, names, records
+from tests.detect.test_bank import SMALL, START, detected, names, records
 
 CHANGE = 600
 
@@ -40,18 +38,10 @@ def run(
     *,
     exchange: bool = False,
 ) -> tuple[list[Alert], Bank]:
-    assembler, bank, alerts, recorded = Assembler(tree), Bank(tree, "config"), [], records(events)
+    bank = Bank(tree, "config")
     for one in orders:
         bank.rebaseline(one)
-    for begin, end in zip([0, *cuts], [*cuts, len(recorded)], strict=True):
-        for record in recorded[begin:end]:
-            assembler.add(record)
-        blocks = assembler.take().blocks
-        if exchange:
-            split = [b.take(rows, s) for b in blocks for s, rows in b.segments(tree.segments)]
-            blocks = [wire.decode(m, muted=False) for b in [*blocks, *split] for m in wire.encode(b)]
-        alerts += bank.update(blocks, split=not exchange)
-    return alerts, bank
+    return detected(records(events), bank, cuts, tree, exchange=exchange), bank
 
 
 def event(i: int, version: str | None, score: float, **more: Any) -> dict[str, Any]:
