@@ -29,6 +29,8 @@ class Held:
         A class, or a number where ``numeric``.
     since
         When it came, by the log; None without one.
+    muted
+        Whether it was read before, and only rebuilds state.
     """
 
     key: bytes
@@ -39,11 +41,12 @@ class Held:
     prediction: Prediction | None
     segments: dict[str, str]
     since: int | None
+    muted: bool
 
 
 @dataclass(slots=True)
 class Outcome:
-    """A prediction with its truth, as a row to come; ``order`` and ``muted`` are those of the row that let it in."""
+    """A prediction with its truth, as a row to come; ``order`` is that of the row that let it in."""
 
     order: int
     muted: bool
@@ -65,6 +68,8 @@ class ModelLabels:
         Whether a label of this model ever came.
     log, now
         The log that its blocks come by, and how far that is; None without one.
+    untold
+        Partitions of labels from which a label was let in of which nobody was told before.
     sources
         By partition of events: the latest event time, and when it brought its last events, by the log.
     """
@@ -74,6 +79,7 @@ class ModelLabels:
     rows: int = 0
     log: Partition | None = None
     now: int | None = None
+    untold: set[Partition] = field(default_factory=set)
     sources: dict[Partition, tuple[int, int]] = field(default_factory=dict)
     held: deque[Held] = field(default_factory=deque)
     events: Fresh = field(default_factory=Fresh)

@@ -12,6 +12,10 @@ Predictions and labels come in two streams that share no order, so one of a pair
 
 All but the last follows from the two streams and the log's own times, so that reading them again gives the same rows.
 
+After a restart records are read again, muted, and the two streams may come in another order than before. What comes of a label
+was told before only if the label, its prediction and the record that let it in were all read before, and so were those of the
+labels that it had to wait for: all others are told now.
+
 A label that comes again is a duplicate. One that says something else, observed later, is a correction: it makes a further row,
 ``REVISIONS_MAX`` times at most, so that what was wrong of the model's performance is put right by evidence.
 """
@@ -138,11 +142,11 @@ class LabelJoin:
             name, *prediction = fact
             key = _key(taken.block.model, name)
             stub = orjson.dumps([taken.block.versions.at(row), taken.segments(row), *prediction])
-            self._keep(key, Kept(time, stub), muted=muted)
+            self._keep(key, Kept(time, stub, muted))
         if model.held and (model.held[0].key == key or self._is_due(model)):
             self._release(taken.block.model, model, order, muted=muted)
 
-    def _keep(self, key: bytes, kept: Kept, *, muted: bool) -> None:
+    def _keep(self, key: bytes, kept: Kept) -> None:
         """Keep a prediction; one that comes again replaces the one that waits, but none that is answered."""
         known = self._kept.get(key)
         if known is not None:
@@ -153,7 +157,7 @@ class LabelJoin:
         if len(self._kept) > self._kept_max:
             left, gone = self._kept.pop_oldest()
             model = self._models.get(_model_of(left))
-            if gone.answer or muted or model is None or not model.labelled:  # nobody asks for it
+            if gone.answer or kept.muted or model is None or not model.labelled:  # nobody asks for it
                 return
             if model.watermark - gone.time <= self._ttl_ms:
                 self.counts["evicted"] += 1
@@ -163,7 +167,9 @@ class LabelJoin:
         block, model, muted = taken.block, taken.model, taken.muted[row]
         name, truth, numeric, prediction, segments = block.facts[row]
         key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
-        model.held.append(Held(key, taken.times[row], taken.places[row], truth, numeric, inline, segments, model.now))
+        model.held.append(
+            Held(key, taken.times[row], taken.places[row], truth, numeric, inline, segments, model.now, muted)
+        )
         self._held += 1
         model.labelled = True
         self._holding[block.model] = model
@@ -208,6 +214,9 @@ class LabelJoin:
     def _let_in(self, model: ModelLabels, kept: Kept | None, order: int, *, muted: bool) -> None:
         held = model.held.popleft()
         self._held -= 1
+        muted = muted and held.muted and (kept is None or kept.muted) and held.source[0] not in model.untold
+        if not muted:
+            model.untold.add(held.source[0])
         found, outcome = self._join(held, kept, order, muted=muted)
         if outcome is not None:
             model.outcomes.append(outcome)
@@ -235,9 +244,9 @@ class LabelJoin:
     def _answer(self, held: Held, kept: Kept | None, revisions: int, *, muted: bool) -> None:
         answer = orjson.dumps([held.time, _told(held), revisions])
         if kept is None:  # it brought its prediction along, and is remembered so that it counts once
-            self._keep(held.key, Kept(held.time, b"", answer), muted=muted)
+            self._keep(held.key, Kept(held.time, b"", muted, answer))
         else:
-            self._kept.replace(held.key, Kept(kept.time, kept.stub, answer))
+            self._kept.replace(held.key, Kept(kept.time, kept.stub, kept.muted, answer))
 
 
 def _compared(held: Held, kept: Kept | None) -> tuple[str | None, dict[str, str], Prediction]:

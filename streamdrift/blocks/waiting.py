@@ -15,7 +15,7 @@ PARTS = 4
 """Once memory is full, this part of it is spilled at once: writing one by one would cost as much as reading them."""
 
 
-_HEAD = struct.Struct("<qI")
+_HEAD = struct.Struct("<q?I")
 
 
 class Kept(NamedTuple):
@@ -27,24 +27,27 @@ class Kept(NamedTuple):
         Event time of the prediction, milliseconds since the epoch.
     stub
         What a label is compared with.
+    muted
+        Whether it was read before, and only rebuilds state.
     answer
         The label that came; empty while there is none.
     """
 
     time: int
     stub: bytes
+    muted: bool
     answer: bytes = b""
 
     def packed(self) -> bytes:
         """As bytes: a hundred thousand objects would be gone through by each garbage collection."""
-        return _HEAD.pack(self.time, len(self.stub)) + self.stub + self.answer
+        return _HEAD.pack(self.time, self.muted, len(self.stub)) + self.stub + self.answer
 
     @classmethod
     def unpacked(cls, value: bytes) -> Kept:
         """Take back what ``packed`` gave."""
-        time, size = _HEAD.unpack_from(value)
+        time, muted, size = _HEAD.unpack_from(value)
         end = _HEAD.size + size
-        return cls(time, value[_HEAD.size : end], value[end:])
+        return cls(time, value[_HEAD.size : end], muted, value[end:])
 
 
 class Waiting:

@@ -99,7 +99,7 @@ class Bank:
             self.duplicates += len(block) - len(rows)
             if not len(rows):
                 continue
-            told += self._update(fresh, rows)
+            told += fresh.update(rows, self)
             if split and rows.dimensions:
                 told += self._update_segments(rows)
             if not rows.segment and rows.stream == "events":
@@ -159,9 +159,6 @@ class Bank:
                     if one is not None:
                         yield group, feature, one
 
-    def _update(self, group: Group, rows: Block) -> Told:
-        return [(order, alert) for order, alert in group.update(rows, self) if not _muted(rows, order)]
-
     def _update_segments(self, rows: Block) -> Told:
         told: Told = []
         wanted = self._settings.segments
@@ -173,7 +170,7 @@ class Bank:
             if group is None:
                 told += self._overflow(rows, int(where[0]))
             else:
-                told += self._update(group, rows.take(where, segment))
+                told += group.update(rows.take(where, segment), self)
         if held is not None and (
             full := self._full(rows.model)
         ):  # places never come free: what is beyond is only counted
@@ -328,7 +325,7 @@ class Group:
         told: Told = []
         for orders, part in pieces([] if bank.recorded else self.waiting, rows):
             for order in orders:
-                told += [(int(part.order[0]), alert) for alert in self._forget(order, part)]
+                told += [(int(part.order[0]), alert) for alert in self._forget(order, part) if not part.muted[0]]
             told += self._feed(part, bank)
         return told
 
@@ -352,7 +349,8 @@ class Group:
             column = rows.columns.get(feature)
             if column is None:
                 column = nothing = nothing or absent(len(rows))
-            told += [(int(rows.order[row]), alert) for row, alert in series.update(context, column)]
+            found = series.update(context, column)
+            told += [(int(rows.order[row]), alert) for row, alert in found if not rows.muted[row]]
             if series.crowded:
                 bank.too_many_categories(self, feature, capped=series.crowded == "capped")
                 series.crowded = None
@@ -394,7 +392,3 @@ class Group:
         shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
         self._share = float(shares[-1])
         return shares
-
-
-def _muted(rows: Block, order: int) -> bool:
-    return bool(rows.muted.any()) and bool(rows.muted[int(np.searchsorted(rows.order, order))])
