@@ -8,6 +8,7 @@ DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
 SCORER := .cache/scorer
 SCORES := .cache/accuracy
+RUST   := $(wildcard streamdrift/kernels/src/*.rs streamdrift/kernels/Cargo.*)
 CODE   := streamdrift tests benchmarks deploy tools
 
 EVALUATE ?=
@@ -31,16 +32,18 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "the venv module of $(PYTHON) doesn't work here; on Debian: apt-get install python3-venv" >&2; exit 2; }
 
-$(RUN): requirements/run.txt pyproject.toml | $(BIN)/python
+$(RUN): requirements/run.txt pyproject.toml $(RUST) | $(BIN)/python
 	@echo "installing streamdrift into $(VENV) (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -c 'from streamdrift import kernels; print(kernels.told())'
 	@touch $@
 
-$(DEV): requirements/dev.txt pyproject.toml | $(BIN)/python
+$(DEV): requirements/dev.txt pyproject.toml $(RUST) | $(BIN)/python
 	@echo "installing streamdrift and its development tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -c 'from streamdrift import kernels; print(kernels.told())'
 	@touch $@ $(RUN)
 
 demo: $(RUN) ## three incidents on recorded flights, from events to pages, with a report
@@ -95,5 +98,5 @@ $(LOCK)/bin/uv:
 
 clean: ## remove all that these targets made
 	rm -rf $(VENV) $(LOCK) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist \
-	  streamdrift.egg-info streamdrift-demo
+	  streamdrift.egg-info streamdrift-demo streamdrift/kernels/target streamdrift/kernels/_compiled*.so
 	find streamdrift tests benchmarks tools deploy -name __pycache__ -prune -exec rm -rf {} +
