@@ -5,11 +5,20 @@
 
 use pyo3::prelude::*;
 
+mod adwin;
+mod ks;
+mod page_hinkley;
+mod run;
+mod scan;
+mod watch;
+
 /// Version of the state that `snapshot` writes; what is newer is refused.
 const SNAPSHOT_VERSION: u16 = 1;
 
 #[pymodule]
 fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("SNAPSHOT_VERSION", SNAPSHOT_VERSION)?;
+    module.add_class::<watch::Scores>()?;
+    module.add_class::<watch::Watch>()?;
     Ok(())
 }
