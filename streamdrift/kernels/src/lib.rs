@@ -7,10 +7,13 @@ mod adwin;
 mod block;
 mod curve;
 mod ks;
+mod normal;
 mod page_hinkley;
 mod run;
 mod scan;
 mod snapshot;
+mod told;
+mod values;
 mod watch;
 
 use pyo3::prelude::*;
@@ -21,7 +24,7 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<adwin::Adwin>()?;
     module.add_class::<page_hinkley::PageHinkley>()?;
     module.add_class::<ks::SlidingKs>()?;
-    module.add_class::<watch::Scores>()?;
+    module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
     Ok(())
 }
