@@ -58,7 +58,6 @@ impl Cells {
 
     /// 2i for the gap before value i, 2i+1 for value i itself.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     fn of(&self, value: f64) -> u32 {
         let below = self.distinct.partition_point(|&d| d < value);
         let on = self.distinct.get(below) == Some(&value);
@@ -126,12 +125,15 @@ impl<T: Height> Window<T> {
 
     /// The largest height of both curves; 0 while the window is not full.
     fn largest(&self) -> i64 {
-        if self.is_full() { self.ahead.top().max(self.behind.top()).wide().max(0) } else { 0 }
+        if self.is_full() {
+            self.ahead.top().max(self.behind.top()).wide().max(0)
+        } else {
+            0
+        }
     }
 
     /// Let a value in, and the oldest out once there are W.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     fn slide(&mut self, cell: u32) -> T {
         let new = places(cell);
         if self.ring.len() < self.capacity {
@@ -147,12 +149,12 @@ impl<T: Height> Window<T> {
         }
         let (down, up) = (self.step.negated(), self.step);
         let ahead = if new.0 < old.0 { self.ahead.add(new.0, old.0, up) } else { self.ahead.add(old.0, new.0, down) };
-        let behind = if new.1 < old.1 { self.behind.add(new.1, old.1, down) } else { self.behind.add(old.1, new.1, up) };
+        let behind =
+            if new.1 < old.1 { self.behind.add(new.1, old.1, down) } else { self.behind.add(old.1, new.1, up) };
         ahead.max(behind)
     }
 
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     fn update_any(&mut self, cells: &Cells, values: &[f64], flags: &mut Vec<i64>) {
         let mut found = [0u32; AT_A_TIME];
         let mut position = 0;
@@ -190,7 +192,6 @@ impl<T: Height> Window<T> {
 
 /// From which gap's end, and from which value's end, a value in this cell is counted.
 #[inline(always)]
-#[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
 fn places(cell: u32) -> (usize, usize) {
     (cell.div_ceil(2) as usize, (cell / 2) as usize)
 }
@@ -224,7 +225,11 @@ impl SlidingKs {
     fn begin(cells: &Cells, critical: f64) -> Result<Heights, &'static str> {
         let divisor = cells.divisor();
         let multiple = cells.r / divisor * cells.w;
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "saturates where none is reached")]
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "saturates where none is reached"
+        )]
         let units = (critical * cells.r as f64 * cells.w as f64).ceil() as i64;
         let height = units.max(0).unsigned_abs().div_ceil(divisor);
         let height = i64::try_from(height).unwrap_or(i64::MAX);
