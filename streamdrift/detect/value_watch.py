@@ -22,7 +22,7 @@ from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, EngineChoice, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
@@ -37,6 +37,7 @@ class WatchSettings:
     anomalies: AnomalySettings
     reference: ReferenceSettings
     categories_max: int
+    engine: EngineChoice = "auto"
 
 
 class ValueWatch:
@@ -55,8 +56,8 @@ class ValueWatch:
         self.calibration = calibration
         self._scan = Scan(calibration)
         self._lane = Lane(settings.policy)
-        self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
-        self.detectors = _detectors(settings.detectors, self._ks)
+        self._ks = Ks(settings.detectors.ks, reference, settings.engine) if settings.detectors.ks.enabled else None
+        self.detectors = _detectors(settings.detectors, settings.engine, self._ks)
         self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
         self._flagged = Counter({detector.name: 0 for detector in self.detectors})
         self._seen = 0
@@ -172,12 +173,12 @@ class ValueWatch:
         return found
 
 
-def _detectors(settings: DetectorSettings, ks: Ks | None) -> list[Detector]:
+def _detectors(settings: DetectorSettings, engine: EngineChoice, ks: Ks | None) -> list[Detector]:
     detectors: list[Detector] = []
     if settings.adwin.enabled:
-        detectors.append(Adwin(settings.adwin))
+        detectors.append(Adwin(settings.adwin, engine))
     if settings.page_hinkley.enabled:
-        detectors.append(PageHinkley(settings.page_hinkley))
+        detectors.append(PageHinkley(settings.page_hinkley, engine))
     if ks is not None:
         detectors.append(ks)
     return detectors

@@ -7,6 +7,7 @@ mod adwin;
 mod block;
 mod curve;
 mod ks;
+mod ks_window;
 mod page_hinkley;
 mod snapshot;
 
