@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+from streamdrift import kernels
 from streamdrift.blocks.column import Ints
 from streamdrift.detect.base import Values
-from streamdrift.kernels import reference
-from streamdrift.settings import PageHinkleySettings
+from streamdrift.settings import EngineChoice, PageHinkleySettings
 
 
 class PageHinkley:
@@ -16,8 +16,8 @@ class PageHinkley:
 
     name = "page_hinkley"
 
-    def __init__(self, settings: PageHinkleySettings) -> None:
-        self.kernel = reference.PageHinkley(
+    def __init__(self, settings: PageHinkleySettings, engine: EngineChoice = "auto") -> None:
+        self.kernel = kernels.engine(engine).page_hinkley(
             settings.delta,
             settings.threshold,
             settings.min_instances,

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import INFINITE, NULL, Column, Floats, Ints
@@ -169,8 +170,10 @@ class Series:
             taken = self._quiet.advance(column, rows.block.time)
             faults_from = learned_rows = taken
             self.seen += taken
-        elif self._learning is None and self._kind is not None and Quiet.suits(self._values):
-            self._quiet = Quiet(self._kind, self._missing, self._invalid, self._values)
+        elif self._learning is None and self._kind is not None and (self._values is None or self._values.is_plain):
+            ordinary = kernels.engine(self._settings.engine).ordinary
+            if ordinary is not None:
+                self._quiet = Quiet(ordinary, self._kind, self._missing, self._invalid, self._values)
         return self._watch(rows, column, faults_from, learned_rows) if faults_from < n else []
 
     def _look(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift import kernels
 from streamdrift.blocks.column import NUMBER, TEXT, Bools, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
@@ -25,7 +24,7 @@ from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, EngineChoice, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
@@ -44,6 +43,7 @@ class WatchSettings:
     anomalies: AnomalySettings
     reference: ReferenceSettings
     categories_max: int
+    engine: EngineChoice = "auto"
 
 
 class ValueWatch:
@@ -62,8 +62,8 @@ class ValueWatch:
         self.calibration = calibration
         self._scan = Scan(calibration)
         self._lane = Lane(settings.policy)
-        self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
-        self.detectors = _detectors(settings.detectors, self._ks)
+        self._ks = Ks(settings.detectors.ks, reference, settings.engine) if settings.detectors.ks.enabled else None
+        self.detectors = _detectors(settings.detectors, settings.engine, self._ks)
         self._last_flag = {detector.name: NEVER for detector in self.detectors}
         self._flagged = Counter({detector.name: 0 for detector in self.detectors})
         self._seen = 0
@@ -84,7 +84,7 @@ class ValueWatch:
     @property
     def is_plain(self) -> bool:
         """Whether the compiled watch knows all that is done here: the scan confirms, and every detector is compiled."""
-        return self._settings.policy.confirm != "off" and all(kernels.is_compiled(d.kernel) for d in self.detectors)
+        return self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
 
     @property
     def is_calm(self) -> bool:
@@ -98,7 +98,7 @@ class ValueWatch:
         far, unseen = self._far_out, self._unseen
         return {
             **self.reference.compared(),
-            **{detector.name: detector.kernel for detector in self.detectors},
+            **{detector.name: getattr(detector, "kernel", None) for detector in self.detectors},
             "scan": self._scan.judged(self._settings.policy.threshold),
             "clock": None if self._clock is None else self._clock.tables(),
             "far": None if far is None else (*far.range, far.lane.judged()),
@@ -231,12 +231,12 @@ class ValueWatch:
         return found
 
 
-def _detectors(settings: DetectorSettings, ks: Ks | None) -> list[Detector]:
+def _detectors(settings: DetectorSettings, engine: EngineChoice, ks: Ks | None) -> list[Detector]:
     detectors: list[Detector] = []
     if settings.adwin.enabled:
-        detectors.append(Adwin(settings.adwin))
+        detectors.append(Adwin(settings.adwin, engine))
     if settings.page_hinkley.enabled:
-        detectors.append(PageHinkley(settings.page_hinkley))
+        detectors.append(PageHinkley(settings.page_hinkley, engine))
     if ks is not None:
         detectors.append(ks)
     return detectors

@@ -22,7 +22,9 @@ from tests.detect.test_bank import START, detected, records
 
 pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="the compiled engine is not installed")
 
-TREE = Settings.model_validate({"reference": {"events": 300, "segment_events": 100}, "detectors": {"ks": {"window_events": 100}}})
+TREE = Settings.model_validate(
+    {"reference": {"events": 300, "segment_events": 100}, "detectors": {"ks": {"window_events": 100}}}
+)
 N = 4_000
 
 
@@ -49,7 +51,10 @@ def signals(seed: int) -> dict[str, Sequence[Any]]:
         "counts": rng.poisson(2, N).tolist(),
         "nullable": nullable,
         "rare": rare,
-        "names": [f"late{i % 3}" if l and i % 4 == 0 else name for i, (l, name) in enumerate(zip(late, names, strict=True))],
+        "names": [
+            f"late{i % 3}" if moved and i % 4 == 0 else name
+            for i, (moved, name) in enumerate(zip(late, names, strict=True))
+        ],
         "flag": (rng.random(N) < 0.2 + 0.3 * late).tolist(),
         "odd": odd,
         "frozen": frozen.tolist(),
@@ -97,20 +102,16 @@ TAKEN = [0, 0]
 
 
 def run(engine: str, seed: int, cuts: Sequence[int], tree: Settings = TREE) -> tuple[list[Alert], list[str]]:
-    patch = pytest.MonkeyPatch()
-    patch.setattr(kernels, "ENGINE", engine)
-    try:
-        bank = Bank(tree, "config")
-        alerts = detected(STREAMS[seed], bank, cuts, tree)
-        return alerts, [f"{group.name} {feature} {state(series)}" for group, feature, series in bank.watched()]
-    finally:
-        patch.undo()
+    tree = tree.model_copy(update={"engine": engine})
+    bank = Bank(tree, "config")
+    alerts = detected(STREAMS[seed], bank, cuts, tree)
+    return alerts, [f"{group.name} {feature} {state(series)}" for group, feature, series in bank.watched()]
 
 
 def state(series: Any) -> str:
     """All that ordinary values change, in words."""
     watch = series.watch
-    lanes = [lane.scan.told() for lane in (series._missing, series._invalid) if lane is not None]  # noqa: SLF001
+    lanes = [lane.scan.told() for lane in (series._missing, series._invalid) if lane is not None]
     told = None if watch is None else watch.told()
     return json.dumps([series.seen, lanes, told], default=lambda array: array.tolist())
 

@@ -2,9 +2,13 @@
 
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// Values from which on the interpreter lock is released: letting it go and taking it again costs as much as some ten.
 const DETACH_FROM: usize = 512;
+
+/// No flags, as nearly always: without values, the one array can be given to all.
+static EMPTY: PyOnceLock<Py<PyArray1<i64>>> = PyOnceLock::new();
 
 /// Run `work` over the values; it appends the indices at which it flagged.
 pub fn flags<'py>(
@@ -21,7 +25,10 @@ pub fn flags<'py>(
             py.detach(|| work(&copied, &mut found));
         }
     }
-    PyArray1::from_vec(py, found)
+    if found.is_empty() {
+        return EMPTY.get_or_init(py, || PyArray1::from_slice(py, &[]).unbind()).bind(py).clone();
+    }
+    PyArray1::from_slice(py, &found)
 }
 
 /// The values, in order, whatever the array's strides.

@@ -21,7 +21,10 @@ macro_rules! height {
         impl Height for $type {
             const LEAST: Self = Self::MIN;
             #[inline(always)]
-            #[allow(clippy::cast_possible_truncation, reason = "what is counted is bounded by whoever chooses the type")]
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "what is counted is bounded by whoever chooses the type"
+            )]
             fn of(value: i64) -> Self {
                 value as Self
             }
@@ -82,7 +85,6 @@ impl<T: Height> Curve<T> {
 
     /// Add to the heights from `begin` up to `end`, and return the maximum.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     pub fn add(&mut self, begin: usize, end: usize, step: T) -> T {
         let (first, last) = (begin / BLOCK, end / BLOCK);
         if first == last {
@@ -96,7 +98,6 @@ impl<T: Height> Curve<T> {
 
     /// Add to a part of a block, and let its heights have the offset that they lacked: they stay true, so they never wrap.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     fn add_within(&mut self, block: usize, begin: usize, end: usize, step: T) {
         if begin == end {
             return;
@@ -109,7 +110,7 @@ impl<T: Height> Curve<T> {
         let mut top = T::LEAST;
         for (i, height) in (0..).zip(heights.iter_mut()) {
             let i = T::of(i);
-            let within = (i >= begin) & (i < end);
+            let within = i >= begin && i < end;
             let more = if within { step } else { zero };
             *height = height.plus(offset).plus(more);
             top = top.max(*height);
@@ -119,7 +120,6 @@ impl<T: Height> Curve<T> {
 
     /// Add to the whole blocks from `first` up to `last`, and return the maximum of all.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "to be compiled with the features of its caller")]
     fn add_between(&mut self, first: usize, last: usize, step: T) -> T {
         let zero = T::of(0);
         let mut top = [zero; BLOCKS];
@@ -128,7 +128,7 @@ impl<T: Height> Curve<T> {
             let end = T::of(last.saturating_sub(group * BLOCKS).min(BLOCKS) as i64);
             for i in 0..BLOCKS {
                 let place = T::of(i as i64);
-                let within = (place >= begin) & (place < end);
+                let within = place >= begin && place < end;
                 let more = if within { step } else { zero };
                 offsets[i] = offsets[i].plus(more);
                 tops[i] = tops[i].plus(more);

@@ -8,6 +8,7 @@ mod block;
 mod curve;
 mod ks;
 mod normal;
+mod ks_window;
 mod page_hinkley;
 mod run;
 mod scan;

@@ -95,12 +95,8 @@ impl PageHinkley {
     /// Go on where a snapshot was taken.
     fn restore(&mut self, state: &[u8]) -> Result<(), Refusal> {
         let mut from = Reader::open(Kind::PageHinkley, state)?;
-        let settings = Settings {
-            delta: from.f64()?,
-            threshold: from.f64()?,
-            min_instances: from.u64()?,
-            alpha: from.f64()?,
-        };
+        let settings =
+            Settings { delta: from.f64()?, threshold: from.f64()?, min_instances: from.u64()?, alpha: from.f64()? };
         same(settings == self.settings)?;
         let restored = State {
             n: from.f64()?,

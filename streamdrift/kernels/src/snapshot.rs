@@ -142,13 +142,21 @@ impl<'a> Reader<'a> {
 
     /// Nothing may be left over.
     pub fn end(self) -> Result<(), Refusal> {
-        if self.0.is_empty() { Ok(()) } else { Err(Refusal::Damaged) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Damaged)
+        }
     }
 }
 
 /// Whether a setting in a snapshot is the one that the kernel has.
 pub fn same(fits: bool) -> Result<(), Refusal> {
-    if fits { Ok(()) } else { Err(Refusal::Settings) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refusal::Settings)
+    }
 }
 
 #[cfg(test)]
