@@ -92,7 +92,9 @@ class Adwin:
         state = river_window.read(self._window)
         parts = [
             struct.pack("<dII", *self._settings),
-            struct.pack("<I3dI", state.tick % self._settings[1], state.width, state.total, state.variance, len(state.rows)),
+            struct.pack(
+                "<I3dI", state.tick % self._settings[1], state.width, state.total, state.variance, len(state.rows)
+            ),
         ]
         for row in state.rows:
             parts.append(struct.pack(f"<I{2 * len(row)}d", len(row), *chain.from_iterable(row)))
