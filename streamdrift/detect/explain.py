@@ -138,6 +138,11 @@ def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window
     return change
 
 
+def duplicates(lane: ShareLane, verdict: Verdict) -> Change:
+    """Events whose prediction id came before."""
+    return _share("duplicate_events", "duplicates", "duplicate_rate", lane, verdict)
+
+
 def far_out(reason: str, lane: ShareLane, verdict: Verdict, reference: Reference, facts: dict[str, float]) -> Change:
     """Values far outside the reference, with what they are named by."""
     change = _share(reason, "far_out", "far_out_rate", lane, verdict)
@@ -280,8 +285,8 @@ def _reason(role: str, change: Change) -> str:
 def severity(role: str, change: Change) -> Severity:
     """How much it matters, whatever its evidence: a large series proves changes that nobody should get up for.
 
-    Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all; info below the
-    sizes of ``MATERIAL``, where a model makes fewer errors than before, and where the reference is short for what the series does.
+    Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all (that events come
+    twice is none of these: each of them is right); info below the sizes of ``MATERIAL``, where a model makes fewer errors than before, and where the reference is short for what the series does.
     """
     size = abs(change.effect_size)
     if change.kind == "drift" and change.reference.get("short"):
@@ -296,7 +301,8 @@ def severity(role: str, change: Change) -> Severity:
         size = max(size, 1 / max(size, 1e-9))
     if size < MATERIAL[change.effect_unit]:
         return "info"
-    return "critical" if size >= CRITICAL[change.effect_unit] else "warning"
+    is_critical = size >= CRITICAL[change.effect_unit] and change.reason != "duplicate_events"
+    return "critical" if is_critical else "warning"
 
 
 def _total_variation(reference: Reference, window: Floats) -> float:

@@ -40,6 +40,8 @@ def _traffic(alert: Alert) -> str:
         return f"{duration(now['gap_s'])} without an event, at most {duration(then.get('longest_gap_s'))} before"
     if _is_number(now.get("share")):
         return f"{percent(then.get('share'))} → {percent(now['share'])} of traffic"
+    if _is_number(now.get("duplicate_rate")):
+        return f"{percent(then.get('duplicate_rate'))} → {percent(now['duplicate_rate'])} duplicates"
     if _is_number(now.get("rate")):
         return f"{number(then.get('rate'))} → {number(now['rate'])} events/s"
     return _bare(alert)
