@@ -187,11 +187,12 @@ def test_more_retries_than_usual_are_found() -> None:
 
 def test_ids_that_mean_something_else_and_come_again_by_themselves_are_no_fault() -> None:
     """Users instead of predictions: a memory that still fills sees fewer of them than a full one."""
-    for users in (500, 3_000, 100_000):
+    deep = Settings.model_validate({"reference": {"events": 1_000}, "anomalies": {"duplicate_within_events": 4_000}})
+    for users, tree in ((500, DEFAULT), (3_000, DEFAULT), (100_000, DEFAULT), (4_000, deep)):
         rng = np.random.default_rng(users)
         events = [event(i, int(user)) for i, user in enumerate(rng.integers(users, size=20_000))]
         events = [{**one, "prediction_id": f"u{one['prediction_id']}"} for one in events]
-        assert of_duplicates(detect(records(events), tree=DEFAULT)) == []
+        assert of_duplicates(detect(records(events), tree=tree)) == []
 
 
 def test_a_recorded_baseline_is_learned_from_and_its_events_may_come_again() -> None:
