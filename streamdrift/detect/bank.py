@@ -16,7 +16,7 @@ from streamdrift.blocks.column import Column, Floats, absent
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.age import Age
-from streamdrift.detect.duplicates import FEATURE as DUPLICATES
+from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
@@ -282,8 +282,8 @@ class Bank:
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
-        rate, twice = (for_series(settings, model, feature, "") for feature in (FEATURE, DUPLICATES))
-        duplicates = twice.policy if twice.enabled else None
+        rate, *twice = (for_series(settings, model, feature, "") for feature in (FEATURE, *DUPLICATES))
+        duplicates = {f: found.policy for f, found in zip(DUPLICATES, twice, strict=True) if found.enabled}
         anomalies, events = settings.anomalies, settings.reference.events
         traffic = Traffic(
             model,
@@ -295,7 +295,7 @@ class Bank:
 
 
 def _of_traffic(order: Order) -> bool:
-    return names(order, FEATURE) or names(order, DUPLICATES)
+    return any(names(order, feature) for feature in (FEATURE, *DUPLICATES))
 
 
 class Group:

@@ -9,6 +9,7 @@ passed; what it says depends on the last event before it alone.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +22,6 @@ from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.budget import budget, held_to
 from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
 from streamdrift.detect.confirm import Evidence, Scan
-from streamdrift.detect.duplicates import FEATURE as DUPLICATES
 from streamdrift.detect.duplicates import Duplicates
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.open_alerts import OpenAlerts
@@ -36,10 +36,10 @@ FEATURE = "traffic.rate"
 
 @dataclass(frozen=True, slots=True)
 class TrafficSettings:
-    """What traffic needs of the settings; ``duplicates`` is the policy of these, None where they are not looked for."""
+    """What traffic needs of the settings; ``duplicates`` has the policies of these, by feature."""
 
     policy: PolicySettings
-    duplicates: PolicySettings | None
+    duplicates: Mapping[str, PolicySettings]
     anomalies: AnomalySettings
     reference_events: int
     segments_max: int
@@ -80,10 +80,8 @@ class Traffic:
         self.waiting: list[Order] = []
         self._shares: _Shares | None = None
         self._open = OpenAlerts()
-        self._duplicates: Duplicates | None = None
-        if settings.duplicates is not None:
-            events = settings.reference_events
-            self._duplicates = Duplicates(model, settings.duplicates, settings.anomalies, events, config_hash)
+        events = settings.reference_events
+        self._duplicates = Duplicates(model, settings.duplicates, settings.anomalies, events, config_hash)
 
     def update(self, block: Block, *, recorded: bool = False) -> list[tuple[int, Alert]]:
         """Take the model's next rows; return alerts with the row that decided each.
@@ -91,7 +89,7 @@ class Traffic:
         Of recorded rows none: they are learned from, and not judged.
         """
         told = self._arrivals(block, recorded=recorded)
-        return told if self._duplicates is None else told + self._duplicates.update(block, recorded=recorded)
+        return told + self._duplicates.update(block, recorded=recorded)
 
     def _arrivals(self, block: Block, *, recorded: bool) -> list[tuple[int, Alert]]:
         """Take the rows for rate and shares."""
@@ -117,9 +115,7 @@ class Traffic:
 
         How long a silence must be stays as it was first learned: it is no matter of what is usual now.
         """
-        alerts: list[Alert] = []
-        if self._duplicates is not None and names(order, DUPLICATES):
-            alerts += self._duplicates.forget(block, order)
+        alerts = self._duplicates.forget(block, order)
         if not names(order, FEATURE):
             return alerts
         for key in [key for key in self._open.opened if key[0] != "silence"]:
@@ -134,8 +130,7 @@ class Traffic:
     def rejoin(self) -> None:
         """What comes next follows another time: the gap before it says nothing."""
         self.last_time = None
-        if self._duplicates is not None:
-            self._duplicates.rejoin()
+        self._duplicates.rejoin()
 
     @property
     def silence_ms(self) -> int | None:

@@ -15,7 +15,7 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Bools
+from streamdrift.blocks.column import Ints
 from streamdrift.detect.bank import Bank
 from streamdrift.detect.duplicates import RecentIds
 from streamdrift.pipeline import Assemble, Detect
@@ -37,6 +37,7 @@ SMALL = Settings.model_validate(
     }
 )
 SERIES = "m//traffic.duplicates"
+FAR = {"duplicate_within_events": 100, "replay_within_events": 2_000, "silence_min_s": 10_000}
 
 
 def event(i: int, name: object, **other: Any) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def resent(n: int, share: float, seed: int, later: float | None = None) -> list[
 
 
 def of_duplicates(alerts: Sequence[Alert]) -> list[Alert]:
-    return [a for a in alerts if a.feature == "traffic.duplicates"]
+    return [a for a in alerts if a.reason == "duplicate_events"]
 
 
 def test_events_that_come_twice_are_told_by_name_once_and_end() -> None:
@@ -79,6 +80,19 @@ def test_events_that_come_twice_are_told_by_name_once_and_end() -> None:
     assert (resolved.status, resolved.resolves) == ("resolved", opened.alert_id)
 
 
+def test_an_hour_that_is_read_once_more_is_a_replay_and_no_surge() -> None:
+    """Events 1,000 to 2,000 come again, slowly, behind event 2,500; the memory reaches back 2,000."""
+    tree = Settings.model_validate(SMALL.model_dump() | {"anomalies": FAR})
+    again = [event(5_000 + k, f"p{i}") for k, i in enumerate(range(1_000, 2_000))]
+    events = [event(i, f"p{i}") for i in range(2_500)] + again
+    (opened, *_) = alerts = detect(records(events), tree=tree)
+    assert {(a.series_id, a.reason) for a in alerts} == {("m//traffic.replays", "duplicate_events")}
+    assert 2_500 < opened.events_seen <= 2_550
+    assert opened.effect_size > 0.2
+    beyond = Settings.model_validate(SMALL.model_dump() | {"anomalies": FAR | {"replay_within_events": 1_000}})
+    assert detect(records(events), tree=beyond) == []
+
+
 def test_without_ids_nothing_is_carried_learned_or_said() -> None:
     events = [{k: v for k, v in one.items() if k != "prediction_id"} for one in doubled()]
     assert of_duplicates(detect(records(events), tree=SMALL)) == []
@@ -96,14 +110,22 @@ def test_events_without_an_id_are_no_duplicates_of_each_other_nor_counted() -> N
     assert 700 < opened.events_seen <= 750
 
 
-@given(st.lists(st.integers(0, 12), max_size=200), st.integers(1, 15), st.lists(st.integers(0, 200), max_size=5))
-def test_what_came_within_so_many_events_is_remembered_exactly(ids: list[int], within: int, cuts: list[int]) -> None:
-    recent, found = RecentIds(within), list[Bools]()
+@given(
+    st.lists(st.integers(1, 12), max_size=200),
+    st.integers(1, 15),
+    st.integers(0, 20),
+    st.lists(st.integers(0, 200), max_size=5),
+)
+def test_what_came_within_so_many_events_is_remembered_exactly(
+    ids: list[int], within: int, young_max: int, cuts: list[int]
+) -> None:
+    recent, found = RecentIds(within, young_max), list[Ints]()
     edges = [0, *sorted(min(cut, len(ids)) for cut in cuts), len(ids)]
     for begin, end in itertools.pairwise(edges):
-        found.append(recent.repeated(np.array(ids[begin:end], np.uint64)))
-    assert np.concatenate(found).tolist() == [one in ids[max(0, i - within) : i] for i, one in enumerate(ids)]
-    assert len(recent) <= 2 * within
+        found.append(recent.distances(np.array(ids[begin:end], np.uint64)))
+    expected = [next((d for d in range(1, min(i, within) + 1) if ids[i - d] == one), 0) for i, one in enumerate(ids)]
+    assert np.concatenate(found).tolist() == expected
+    assert len(recent) <= within + young_max + max(end - begin for begin, end in itertools.pairwise(edges))
 
 
 # Whatever the way ----------------------------------------------------------------------------------------------------
@@ -187,7 +209,8 @@ def test_more_retries_than_usual_are_found() -> None:
 
 def test_ids_that_mean_something_else_and_come_again_by_themselves_are_no_fault() -> None:
     """Users instead of predictions: a memory that still fills sees fewer of them than a full one."""
-    deep = Settings.model_validate({"reference": {"events": 1_000}, "anomalies": {"duplicate_within_events": 4_000}})
+    both = {"duplicate_within_events": 4_000, "replay_within_events": 8_000}
+    deep = Settings.model_validate({"reference": {"events": 1_000}, "anomalies": both})
     for users, tree in ((500, DEFAULT), (3_000, DEFAULT), (100_000, DEFAULT), (4_000, deep)):
         rng = np.random.default_rng(users)
         events = [event(i, int(user)) for i, user in enumerate(rng.integers(users, size=20_000))]
@@ -226,9 +249,8 @@ def test_a_rebaseline_takes_what_is_now_as_usual(features: tuple[str, ...], reso
 
 
 def test_an_override_turns_it_off() -> None:
-    tree = Settings.model_validate(
-        SMALL.model_dump() | {"overrides": {"ids": {"feature": "traffic.duplicates", "enabled": False}}}
-    )
+    rules = {name: {"feature": f"traffic.{name}", "enabled": False} for name in ("duplicates", "replays")}
+    tree = Settings.model_validate(SMALL.model_dump() | {"overrides": rules})
     assert of_duplicates(detect(records(doubled()), tree=tree)) == []
 
 
