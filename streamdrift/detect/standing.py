@@ -34,7 +34,6 @@ MISSED = 20.0
 ALIKE = 0.6
 """Of the least effect that is told: a difference below that is over."""
 
-Ended = Literal["alike", "withdrawn"]
 Tell = Callable[[int, Change, Alert | None], Alert]
 """Makes an alert of a row, what it says, and the alert that it ends."""
 

@@ -35,7 +35,7 @@ from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.explain import MATERIAL, Change
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.series import Crowded, Known, Rows, Series
-from streamdrift.detect.standing import QUIET_ROWS, Standing
+from streamdrift.detect.standing import QUIET_ROWS, Standing, Tell
 
 ROLES = frozenset({"prediction", "performance"})
 """What a model makes; its inputs are the same whatever its version."""
@@ -165,7 +165,7 @@ class Versions:
             if standing is not None:
                 mine = places.get(id(version), np.zeros(0, np.int64))
                 later = mine[mine > version.told_at]
-                tell = self._teller(version, rows)
+                tell = _teller(version, rows, mine)
                 end = len(column) if version.until is None else version.until - first
                 told += standing.update(rows.block, column, later, (first, end), tell)
                 told += standing.withdrawn(end, tell) if version.until is not None else []
@@ -175,19 +175,6 @@ class Versions:
             version.before = None  # versions that never completed must not hold on to each other for ever
         self._evicted.clear()
         return told
-
-    def _teller(self, version: _Version, rows: Rows) -> Callable[[int, Change, Alert | None], Alert]:
-        """Makes alerts of a version's difference."""
-
-        def tell(row: int, change: Change, opened: Alert | None) -> Alert:
-            if version.series is None:
-                raise RuntimeError("a version without a series was never compared")
-            seen = version.series.seen - self._after(version, row, rows.block)
-            share = float(rows.share[row])
-            alert = explain.alert(version.series.identity, change, rows.block, row, seen, share, opened)
-            return replace(_named(alert, version), events_since_onset=change.current["n"])
-
-        return tell
 
     def _owned(self, block: Block, column: Column) -> list[tuple[_Version, Ints]]:
         """Return the versions of these rows, each with its rows."""
@@ -277,6 +264,19 @@ class Versions:
             return []
         alert = explain.alert(series.identity, change, rows.block, row, seen, float(rows.share[row]), None)
         return [(row, replace(_named(alert, version), events_since_onset=seen))]
+
+
+def _teller(version: _Version, rows: Rows, mine: Ints) -> Tell:
+    """Makes alerts of a version's difference, whose rows of this update these are."""
+
+    def tell(row: int, change: Change, opened: Alert | None) -> Alert:
+        if version.series is None:
+            raise RuntimeError("a version without a series was never compared")
+        seen = version.series.seen - int((mine > row).sum())
+        alert = explain.alert(version.series.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+        return replace(_named(alert, version), events_since_onset=change.current["n"])
+
+    return tell
 
 
 def _named(alert: Alert, version: _Version) -> Alert:
