@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,8 +39,34 @@ class WatchSettings:
     categories_max: int
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The values of an update that the scan was shown, and the evidence that it had.
+
+    Attributes
+    ----------
+    near
+        (k,) their indices into the update; None for all.
+    ends, peaks
+        (m,) index, into the k values, of the last of each stretch that ended, and its evidence, nats.
+    """
+
+    near: Ints | None = None
+    ends: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    peaks: Floats = field(default_factory=lambda: np.empty(0))
+
+
+NOTHING = Judged()
+
+
 class ValueWatch:
-    """The clean values of a series: detectors open candidates, the scan confirms them."""
+    """The clean values of a series: detectors open candidates, the scan confirms them.
+
+    Parameters
+    ----------
+    lane
+        That of a watch whose place this one takes: what it told still counts.
+    """
 
     def __init__(
         self,
@@ -49,12 +75,15 @@ class ValueWatch:
         clock: ClockProfile | None,
         values: Floats,
         settings: WatchSettings,
+        lane: Lane | None = None,
     ) -> None:
         self.reference, self._clock, self._settings = reference, clock, settings
         self._table = score_table(reference.n)
         self.calibration = calibration
         self._scan = Scan(calibration)
-        self._lane = Lane(settings.policy)
+        self.lane = Lane(settings.policy) if lane is None else lane
+        self.judged: Judged = NOTHING
+        """What the last update was judged by, for whoever stands beside."""
         self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, self._ks)
         self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
@@ -82,7 +111,7 @@ class ValueWatch:
     @property
     def flags(self) -> dict[str, int]:
         """Values at which each detector flagged so far; for the scan, stretches at whose end it had the evidence."""
-        return {**self._flagged, "scan": self._lane.reached}
+        return {**self._flagged, "scan": self.lane.reached}
 
     @property
     def distance(self) -> float:
@@ -95,6 +124,7 @@ class ValueWatch:
         Faults first; what is far out is a fault, and not shown to the detectors.
         """
         found: list[tuple[int, Change]] = []
+        self.judged = NOTHING
         if self._frozen is not None:
             freezes = self._frozen.update(raw, times)
             found += [(freeze.end, explain.frozen(freeze, self._frozen, self.reference)) for freeze in freezes]
@@ -103,6 +133,7 @@ class ValueWatch:
             found += named
             if far.any():
                 near = np.flatnonzero(~far)
+                self.judged = replace(self.judged, near=near)
                 return found + [(int(near[i]), change) for i, change in self._judge(raw[near], times[near])]
         return found + self._judge(raw, times)
 
@@ -123,10 +154,12 @@ class ValueWatch:
                 found.append((verdict.end, explain.new_category(self._unseen, verdict, reference, window)))
         scores = self._table[rank]
         evidence = self._scan.update(scores if self._clock is None else scores - self._clock.at(times), times)
+        if evidence is not None:
+            self.judged = replace(self.judged, ends=evidence.ends, peaks=evidence.t.max(axis=(1, 2)))
         if self._settings.policy.confirm == "off":
             found += self._unconfirmed(flags, recent, first, times)
         elif evidence is not None:
-            for verdict in self._lane.judge(evidence, times, lambda v: self._is_candidate(v.end, flags)):
+            for verdict in self.lane.judge(evidence, times, lambda v: self._is_candidate(v.end, flags)):
                 window = _window(recent, first + verdict.end, verdict.back)
                 who = self._who(verdict, flags)
                 found.append(
