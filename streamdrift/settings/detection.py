@@ -20,6 +20,10 @@ class ReferenceSettings(Section):
     """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
     baseline: FilePath | None = None
     """Recorded inference events (NDJSON, CSV, Parquet) that reference windows are learned from before the first live event."""
+    mode: Literal["fixed", "rolling"] = "fixed"
+    """`fixed`: the first reference window of a series stays; `rolling`: beside it stands one that is renewed from the recent past."""
+    renew_events: Annotated[int, Field(ge=100, le=1_000_000)] = 1_000
+    """With `mode = "rolling"`: clean events of a series after which the rolling window is renewed from the latest `events`."""
     by_version: bool = True
     """Whether each `model.version` has reference windows of its own for predictions and performance, compared with the last version's."""
 
