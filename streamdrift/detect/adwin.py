@@ -18,8 +18,8 @@ class Adwin:
     name = "adwin"
 
     def __init__(self, settings: AdwinSettings, engine: EngineChoice = "auto") -> None:
-        self._kernel = kernels.engine(engine).adwin(settings.delta, settings.clock, settings.grace_period)
+        self.kernel = kernels.engine(engine).adwin(settings.delta, settings.clock, settings.grace_period)
 
     def update(self, values: Values) -> Ints:
         """Return the indices of the values at which the window was cut."""
-        return self._kernel.update(values.z)
+        return self.kernel.update(values.z)

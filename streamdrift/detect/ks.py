@@ -23,13 +23,13 @@ class Ks:
         ordered = reference.ordered
         if len(ordered) > REFERENCE_MAX:  # evenly spaced order statistics keep the distribution to within 1/1,000
             ordered = ordered[np.linspace(0, len(ordered) - 1, REFERENCE_MAX).round().astype(np.int64)]
-        self._kernel = kernels.engine(engine).ks(ordered, settings.window_events, settings.alpha)
+        self.kernel = kernels.engine(engine).ks(ordered, settings.window_events, settings.alpha)
 
     @property
     def distance(self) -> float:
         """D of the current window, 0 to 1; 0 while it is not full."""
-        return self._kernel.distance
+        return self.kernel.distance
 
     def update(self, values: Values) -> Ints:
         """Return the indices of the values at which D rose to its critical value."""
-        return self._kernel.update(values.raw)
+        return self.kernel.update(values.raw)

@@ -17,7 +17,7 @@ class PageHinkley:
     name = "page_hinkley"
 
     def __init__(self, settings: PageHinkleySettings, engine: EngineChoice = "auto") -> None:
-        self._kernel = kernels.engine(engine).page_hinkley(
+        self.kernel = kernels.engine(engine).page_hinkley(
             settings.delta,
             settings.threshold,
             settings.min_instances,
@@ -26,4 +26,4 @@ class PageHinkley:
 
     def update(self, values: Values) -> Ints:
         """Return the indices of the values at which the cumulative deviation passed the threshold."""
-        return self._kernel.update(values.z)
+        return self.kernel.update(values.z)

@@ -21,6 +21,7 @@ from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.open_alerts import OpenAlerts
+from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.value_watch import ValueWatch, WatchSettings
 
@@ -85,6 +86,7 @@ class Series:
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
         self._kind: int | None = None
+        self._quiet: Quiet | None = None
         self._open = OpenAlerts()
         self._first_time = 0
         self.budget: Budget | None = None
@@ -120,6 +122,7 @@ class Series:
     @property
     def watch(self) -> ValueWatch | None:
         """What watches the clean values; None while learning, and where there were too few."""
+        self._look()
         return self._values
 
     @property
@@ -132,6 +135,7 @@ class Series:
         """How far the current window is from the reference, 0 to 1; None while learning."""
         if self._kind is None:
             return None
+        self._look()
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
@@ -161,7 +165,18 @@ class Series:
         if rows.recorded:
             self.seen += n - faults_from
             return []
-        return self._watch(rows, column, faults_from, learned_rows)
+        if self._quiet is not None:
+            taken = self._quiet.advance(column, rows.block.time)
+            faults_from = learned_rows = taken
+            self.seen += taken
+        elif self._learning is None and self._kind is not None and Quiet.suits(self._values, self._settings.engine):
+            self._quiet = Quiet(self._kind, self._missing, self._invalid, self._values)
+        return self._watch(rows, column, faults_from, learned_rows) if faults_from < n else []
+
+    def _look(self) -> None:
+        """Have the state here, and not in the compiled watch."""
+        if self._quiet is not None:
+            self._quiet.home()
 
     def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
         """Take the threshold that the false-alarm budget asks for, as of the last row that was learned from."""

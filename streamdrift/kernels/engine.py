@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +110,21 @@ def engine(choice: EngineChoice = "auto") -> Engine:
 def compiled() -> bool:
     """Whether the compiled engine is installed."""
     return isinstance(_compiled(), ModuleType)
+
+
+def is_compiled(kernel: object) -> bool:
+    """Whether this kernel is one of the compiled engine."""
+    return type(kernel).__module__ == "streamdrift.kernels._compiled"
+
+
+def watch() -> Any:
+    """Return the compiled watch of a series on ordinary days; see ``detect.quiet``."""
+    return import_module("streamdrift.kernels._compiled").Watch
+
+
+def scores() -> Any:
+    """Return the compiled table of scores."""
+    return import_module("streamdrift.kernels._compiled").Scores
 
 
 @cache

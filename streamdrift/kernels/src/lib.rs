@@ -4,12 +4,19 @@
 //! with an argument is a Python exception.
 
 mod adwin;
+mod adwin_window;
 mod block;
 mod curve;
 mod ks;
 mod ks_window;
+mod normal;
 mod page_hinkley;
+mod run;
+mod scan;
 mod snapshot;
+mod told;
+mod values;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -19,5 +26,7 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<adwin::Adwin>()?;
     module.add_class::<page_hinkley::PageHinkley>()?;
     module.add_class::<ks::SlidingKs>()?;
+    module.add_class::<normal::Scores>()?;
+    module.add_class::<watch::Watch>()?;
     Ok(())
 }
