@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from streamdrift import kernels
-from streamdrift.errors import SettingsProblem
 from streamdrift.settings import Settings
 from tests.command import START, streamdrift
 from tests.detect.test_bank import SMALL, detect, records, traffic
@@ -90,10 +89,3 @@ def test_alerts_are_the_same_to_the_last_byte() -> None:
 def test_what_is_told_after_an_installation_is_what_runs() -> None:
     assert kernels.told().startswith(f"engine: {kernels.engine().name}")
     assert kernels.engine("reference").name == "reference"
-
-
-def test_an_engine_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kernels.engine("reference") is kernels.engine("reference")
-    if not kernels.compiled():
-        with pytest.raises(SettingsProblem, match="engine = compiled"):
-            kernels.engine("compiled")
