@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from streamdrift.blocks.column import Floats, Ints
 
@@ -34,8 +34,6 @@ class Detector(Protocol):
     """Anything with a name and an ``update``. ``checks.detectors`` has the suite that each one passes."""
 
     name: str
-    kernel: Any
-    """What does the arithmetic, of the engine that runs."""
 
     def update(self, values: Values) -> Ints:
         """Take a block; return the indices (0 to n-1, rising) of the values at which it flagged."""

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift import kernels
 from streamdrift.blocks.column import TEXT, Column, Floats, Ints
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.value_watch import ValueWatch
-from streamdrift.settings import EngineChoice
+from streamdrift.kernels import Ordinary
 
 
 class Quiet:
@@ -26,6 +25,8 @@ class Quiet:
 
     Parameters
     ----------
+    ordinary
+        Of the engine that runs.
     kind
         Of the clean values.
     missing, invalid, values
@@ -33,24 +34,24 @@ class Quiet:
     """
 
     def __init__(
-        self, kind: int, missing: ShareLane | None, invalid: ShareLane | None, values: ValueWatch | None
+        self,
+        ordinary: Ordinary,
+        kind: int,
+        missing: ShareLane | None,
+        invalid: ShareLane | None,
+        values: ValueWatch | None,
     ) -> None:
         self._missing, self._invalid, self._values, self._kind = missing, invalid, values, kind
-        parts = None if values is None else values.parts() | {"scores": _scores(values.reference.n)}
+        parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
         lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
-        self._watch = kernels.watch()(kind, *lanes, parts)
+        self._watch = ordinary.watch(kind, *lanes, parts)
         self._lent = False
-
-    @staticmethod
-    def suits(values: ValueWatch | None, engine: EngineChoice) -> bool:
-        """Whether there is a compiled watch that does what this one does."""
-        return kernels.engine(engine).name == "compiled" and (values is None or values.is_plain)
 
     def advance(self, column: Column, times: Ints) -> int:
         """Take rows for as long as none calls for a look; return how many were taken."""
         if not self._lent and not self._lend():
             return 0
-        taken: int = self._watch.advance(self._read(column), column.kinds, times)
+        taken = self._watch.advance(self._read(column), column.kinds, times)
         if taken < len(times):
             self.home()
         return taken
@@ -87,5 +88,5 @@ class Quiet:
 
 
 @lru_cache(maxsize=8)
-def _scores(n: int) -> Any:
-    return kernels.scores()(np.ascontiguousarray(score_table(n)))
+def _scores(ordinary: Ordinary, n: int) -> object:
+    return ordinary.scores(np.ascontiguousarray(score_table(n)))

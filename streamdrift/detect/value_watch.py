@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift import kernels
 from streamdrift.blocks.column import NUMBER, TEXT, Bools, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.adwin import Adwin
@@ -85,7 +84,7 @@ class ValueWatch:
     @property
     def is_plain(self) -> bool:
         """Whether the compiled watch knows all that is done here: the scan confirms, and every detector is compiled."""
-        return self._settings.policy.confirm != "off" and all(kernels.is_compiled(d.kernel) for d in self.detectors)
+        return self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
 
     @property
     def is_calm(self) -> bool:
@@ -99,7 +98,7 @@ class ValueWatch:
         far, unseen = self._far_out, self._unseen
         return {
             **self.reference.compared(),
-            **{detector.name: detector.kernel for detector in self.detectors},
+            **{detector.name: getattr(detector, "kernel", None) for detector in self.detectors},
             "scan": self._scan.judged(self._settings.policy.threshold),
             "clock": None if self._clock is None else self._clock.tables(),
             "far": None if far is None else (*far.range, far.lane.judged()),

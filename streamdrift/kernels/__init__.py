@@ -9,9 +9,7 @@ from __future__ import annotations
 from streamdrift.kernels.engine import Engine as Engine
 from streamdrift.kernels.engine import Kernel as Kernel
 from streamdrift.kernels.engine import KsKernel as KsKernel
+from streamdrift.kernels.engine import Ordinary as Ordinary
 from streamdrift.kernels.engine import compiled as compiled
 from streamdrift.kernels.engine import engine as engine
-from streamdrift.kernels.engine import is_compiled as is_compiled
-from streamdrift.kernels.engine import scores as scores
 from streamdrift.kernels.engine import told as told
-from streamdrift.kernels.engine import watch as watch

@@ -17,6 +17,7 @@ from streamdrift.settings import EngineChoice
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 EngineName = Literal["reference", "compiled"]
 
 
@@ -73,6 +74,30 @@ class AdwinKernel(Kernel, Protocol):
         ...
 
 
+class Watch(Protocol):
+    """A series on ordinary days; see ``detect.quiet``."""
+
+    def advance(self, values: Floats, kinds: Bytes | None, times: Ints) -> int:
+        """Take rows for as long as none calls for a look; return how many were taken."""
+        ...
+
+    def told(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def adopt(self, told: dict[str, Any]) -> None:
+        """Go on from a state. ValueError: it is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ordinary:
+    """Makes what takes ordinary days in one call."""
+
+    watch: Callable[..., Watch]
+    scores: Callable[[Ints], object]
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Makes kernels; the arguments are those of the classes in ``kernels.reference``."""
@@ -81,6 +106,7 @@ class Engine:
     adwin: Callable[[float, int, int], AdwinKernel]
     page_hinkley: Callable[[float, float, int, float], Kernel]
     ks: Callable[[Floats, int, float], KsKernel]
+    ordinary: Ordinary | None = None
 
 
 @cache
@@ -97,7 +123,7 @@ def engine(choice: EngineChoice = "auto") -> Engine:
     """
     found = _compiled()
     if choice != "reference" and isinstance(found, ModuleType):
-        return Engine("compiled", found.Adwin, found.PageHinkley, found.SlidingKs)
+        return Engine("compiled", found.Adwin, found.PageHinkley, found.SlidingKs, Ordinary(found.Watch, found.Scores))
     if choice == "compiled":
         raise SettingsProblem(
             f"engine = compiled: the compiled engine isn't installed here ({found}); set STREAMDRIFT_ENGINE to auto or "
@@ -110,21 +136,6 @@ def engine(choice: EngineChoice = "auto") -> Engine:
 def compiled() -> bool:
     """Whether the compiled engine is installed."""
     return isinstance(_compiled(), ModuleType)
-
-
-def is_compiled(kernel: object) -> bool:
-    """Whether this kernel is one of the compiled engine."""
-    return type(kernel).__module__ == "streamdrift.kernels._compiled"
-
-
-def watch() -> Any:
-    """Return the compiled watch of a series on ordinary days; see ``detect.quiet``."""
-    return import_module("streamdrift.kernels._compiled").Watch
-
-
-def scores() -> Any:
-    """Return the compiled table of scores."""
-    return import_module("streamdrift.kernels._compiled").Scores
 
 
 @cache

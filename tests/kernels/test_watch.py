@@ -22,7 +22,9 @@ from tests.detect.test_bank import START, detected, records
 
 pytestmark = pytest.mark.skipif(not kernels.compiled(), reason="the compiled engine is not installed")
 
-TREE = Settings.model_validate({"reference": {"events": 300, "segment_events": 100}, "detectors": {"ks": {"window_events": 100}}})
+TREE = Settings.model_validate(
+    {"reference": {"events": 300, "segment_events": 100}, "detectors": {"ks": {"window_events": 100}}}
+)
 N = 4_000
 
 
@@ -49,7 +51,10 @@ def signals(seed: int) -> dict[str, Sequence[Any]]:
         "counts": rng.poisson(2, N).tolist(),
         "nullable": nullable,
         "rare": rare,
-        "names": [f"late{i % 3}" if l and i % 4 == 0 else name for i, (l, name) in enumerate(zip(late, names, strict=True))],
+        "names": [
+            f"late{i % 3}" if moved and i % 4 == 0 else name
+            for i, (moved, name) in enumerate(zip(late, names, strict=True))
+        ],
         "flag": (rng.random(N) < 0.2 + 0.3 * late).tolist(),
         "odd": odd,
         "frozen": frozen.tolist(),
