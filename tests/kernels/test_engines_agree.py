@@ -69,7 +69,7 @@ def test_over_long_streams(name: str, settings: tuple[Any, ...], seed: int) -> N
 
 def test_adwin_over_constants_at_any_level() -> None:
     # Rounding alone makes the means of equal values differ: what is passed over unseen must not be what would be cut
-    for level in (1.0, 0.1, 1e5 + 0.1, 1e11 / 3, 1e13 / 3, 1e200, 1e-200):
+    for level in (1.0, 0.1, 1e5 + 0.1, 1e11 / 3, 1e13 / 3, 1e15 / 3, 1e17 / 3, 1e200, 1e-200):
         for noise in (0.0, 1e-16, 1e-12):
             stream = level * (1 + noise * np.random.default_rng(1).standard_normal(3_000))
             both(Recipe("adwin", (0.5, 1, 1), REFERENCE), stream, [], [])
