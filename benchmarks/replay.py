@@ -104,7 +104,9 @@ def main(arguments: Sequence[str]) -> int:
         for _ in range(rounds):
             for name, run in runs.items():
                 results[name].append(events_per_cpu_second(run))
-    print(f"\n{FEATURES} features, {n} events, {rounds} rounds, engine {kernels.engine().name}, Python {platform.python_version()}\n")
+    print(
+        f"\n{FEATURES} features, {n} events, {rounds} rounds, engine {kernels.engine().name}, Python {platform.python_version()}\n"
+    )
     print("| | events per CPU second | replay is × as fast |\n|---|---|---|")
     for name, rates in results.items():
         ratios = [mine / theirs for mine, theirs in zip(results["streamdrift replay"], rates, strict=True)]

@@ -4,11 +4,12 @@
 //! with an argument is a Python exception.
 
 mod adwin;
+mod adwin_window;
 mod block;
 mod curve;
 mod ks;
-mod normal;
 mod ks_window;
+mod normal;
 mod page_hinkley;
 mod run;
 mod scan;
