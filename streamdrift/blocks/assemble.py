@@ -5,9 +5,9 @@ The assembler keeps nothing between batches but, per model, how many rows it has
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,25 @@ class DeadLetter:
     reason: str
     detail: str
     stage: str = "assemble"
+
+
+class Added(NamedTuple):
+    """How far ``add_many`` came.
+
+    Attributes
+    ----------
+    end
+        Index of the first record that is not decoded yet.
+    rejected
+        Records among those decoded that were rejected.
+    first, latest
+        Time of the first event, and the latest time; None without events.
+    """
+
+    end: int
+    rejected: int
+    first: int | None
+    latest: int | None
 
 
 @dataclass(slots=True)
@@ -88,6 +107,27 @@ class Assembler:
         self._order += 1
         return event.time
 
+    def add_many(self, records: Sequence[Record], begin: int = 0, due: int | None = None) -> Added:
+        """Decode inference events into the batch, from the index ``begin`` on, in order.
+
+        Parameters
+        ----------
+        due
+            Stop behind the first event whose time comes to this; None to go on to the end.
+        """
+        first: int | None = None
+        latest: int | None = None
+        rejected = 0
+        for index in range(begin, len(records)):
+            time = self.add(records[index])
+            if time is None:
+                rejected += 1
+                continue
+            first, latest = time if first is None else first, time if latest is None else max(latest, time)
+            if due is not None and time >= due:
+                return Added(index + 1, rejected, first, latest)
+        return Added(len(records), rejected, first, latest)
+
     def read_label(self, record: Record) -> Label | None:
         """Decode a label; None where it was rejected. It counts once it is given to ``add_label``, when it is due."""
         try:
@@ -104,15 +144,19 @@ class Assembler:
     def take(self) -> Batch:
         """Return what was gathered, and begin anew."""
         batch = self._batch
-        for model, rows in self._events.items():
-            batch.blocks.append(self._events_block(model, rows))
-            batch.events += len(rows)
+        batch.blocks = self._take_events()
+        batch.events = sum(map(len, batch.blocks))
         for model, labels in self._truths.items():
             facts = tuple(self._truth(decoded) for _, _, decoded in labels)
             batch.blocks.append(self._block(model, "truths", labels, {}, facts, np.ones(len(labels), np.int64)))
         batch.muted = sum(int(block.muted.sum()) for block in batch.blocks)
-        self._batch, self._events, self._truths, self._order = Batch(), {}, {}, 0
+        self._batch, self._truths, self._order = Batch(), {}, 0
         return batch
+
+    def _take_events(self) -> list[Block]:
+        """Return the blocks of events, by model in order of appearance, and begin anew."""
+        events, self._events = self._events, {}
+        return [self._events_block(model, rows) for model, rows in events.items()]
 
     def _reject(self, record: Record, e: Rejected) -> None:
         self._batch.rejected.append(DeadLetter(record, e.reason, e.detail))
@@ -129,7 +173,7 @@ class Assembler:
         features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
         breadth = self._breadth_of("events", model, rows, features)
         block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)
-        block.vectors = _vectors([event for _, _, event in rows])
+        block.vectors = vectors_of([(row, event.embeddings) for row, (_, _, event) in enumerate(rows)])
         return block
 
     def _fact(self, event: Inference) -> tuple[Any, ...] | None:
@@ -150,12 +194,23 @@ class Assembler:
         rows: Sequence[tuple[int, Record, Inference]],
         features: Sequence[Collection[str]],
     ) -> Ints:
+        wanted = self._dimensions
+        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
+        return self._known(stream, model).of(features, dimensions)
+
+    def _known(self, stream: Stream, model: str) -> Breadth:
+        """Return what is known of a model's features and dimensions; it is kept for the next batch, within bounds."""
         breadth = self._breadth.get((stream, model), Breadth())
         if len(self._breadth) < MODELS_MAX:
             self._breadth[stream, model] = breadth
-        wanted = self._dimensions
-        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
-        return breadth.of(features, dimensions)
+        return breadth
+
+    def _rows_before(self, stream: Stream, model: str, rows: int) -> int:
+        """Return how many rows of a model were seen before these, and count these."""
+        first = self._seen.get((stream, model), 0)
+        if first or len(self._seen) < MODELS_MAX:
+            self._seen[stream, model] = first + rows
+        return first
 
     def _block(
         self,
@@ -171,9 +226,7 @@ class Assembler:
             row for row in told if isinstance(row, Inference)
         ]  # segments of a label are its own affair until it is joined
         dimensions = dict.fromkeys(name for row in events for name in row.segments)
-        first = self._seen.get((stream, model), 0)
-        if first or len(self._seen) < MODELS_MAX:
-            self._seen[stream, model] = first + len(rows)
+        first = self._rows_before(stream, model, len(rows))
         return Block(
             model,
             {},
@@ -191,10 +244,11 @@ class Assembler:
         )
 
 
-def _vectors(events: list[Inference]) -> dict[str, Vectors]:
+def vectors_of(embeddings: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, Vectors]:
+    """Return the vectors by name, of rows with their embeddings."""
     found: dict[str, tuple[list[int], list[Any]]] = {}
-    for row, event in enumerate(events):
-        for name, value in event.embeddings.items():
+    for row, of_row in embeddings:
+        for name, value in of_row.items():
             rows, values = found.setdefault(name, ([], []))
             rows.append(row)
             values.append(value)

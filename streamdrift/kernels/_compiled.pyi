@@ -1,0 +1,33 @@
+"""The compiled engine; see the crate's documentation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from streamdrift.ports import Partition, Record
+
+SNAPSHOT_VERSION: int
+
+class Decoder:
+    def __init__(
+        self,
+        event_bytes_max: int,
+        features_max: int,
+        segments_max: int,
+        text_max: int,
+        free_text: list[str],
+        facts: bool,
+    ) -> None: ...
+    def load_records(self, records: Sequence[Record], begin: int, sources: dict[Partition, int]) -> None: ...
+    def run(self, begin: int, order: int, due: int | None) -> tuple[int, str, int | None, int | None]: ...
+    def push(
+        self,
+        index: int,
+        order: int,
+        time: int,
+        model: str,
+        version: str | None,
+        segments: dict[str, str],
+        signals: dict[str, Any],
+        fact: object,
+    ) -> int: ...
+    def take(self) -> list[Any]: ...

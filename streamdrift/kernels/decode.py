@@ -1,0 +1,153 @@
+"""The assembler on the compiled decoder: events of the plain shape become columns without a Python object for each.
+
+All others, and all that may be wrong, are read by the reference decoder, one by one and in their place; so what is accepted, what
+is rejected, and every value are those of ``blocks.assemble.Assembler``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamdrift.blocks.assemble import Added, Assembler, vectors_of
+from streamdrift.blocks.block import Block, Coded
+from streamdrift.blocks.breadth import of_embeddings
+from streamdrift.blocks.column import Column
+from streamdrift.errors import Rejected
+from streamdrift.events import inference
+from streamdrift.kernels import compiled
+from streamdrift.ports import Partition, Record
+from streamdrift.settings import Settings
+
+if TYPE_CHECKING:
+    from streamdrift.kernels._compiled import Decoder
+
+
+def assembler(settings: Settings, *, labels: bool = False) -> Assembler:
+    """Return the assembler of the engine that runs; see ``Assembler``."""
+    return CompiledAssembler(settings, labels=labels) if compiled() else Assembler(settings, labels=labels)
+
+
+class CompiledAssembler(Assembler):
+    """See ``Assembler``."""
+
+    def __init__(self, settings: Settings, *, labels: bool = False) -> None:
+        from streamdrift.kernels._compiled import Decoder  # noqa: PLC0415 - it is not there on every machine
+
+        super().__init__(settings, labels=labels)
+        limits = self._limits
+        self._decoder: Decoder = Decoder(
+            limits.max_event_bytes,
+            limits.features_per_event_max,
+            limits.segments_per_event_max,
+            limits.text_length_max,
+            list(limits.free_text),
+            labels,
+        )
+        self._sources: dict[Partition, int] = {}
+        self._embeddings: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+
+    def add(self, record: Record) -> int | None:
+        """Decode an inference event into the batch; return its event time, None where it was rejected."""
+        return self.add_many((record,)).latest
+
+    def add_many(self, records: Sequence[Record], begin: int = 0, due: int | None = None) -> Added:
+        """Decode inference events into the batch; see ``Assembler.add_many``."""
+        self._decoder.load_records(records, begin, self._sources)
+        at, rejected, total = 0, 0, len(records) - begin
+        first: int | None = None
+        latest: int | None = None
+        while at < total:
+            end, why, earliest, newest = self._decoder.run(at, self._order, due)
+            self._order += end - at
+            at = end
+            if why == "deferred":
+                time = self._refer(records[begin + at], at)
+                at, rejected, newest = at + 1, rejected + (time is None), _later(newest, time)
+                earliest = time if earliest is None else earliest
+            first = earliest if first is None else first
+            latest = _later(latest, newest)
+            if due is not None and latest is not None and latest >= due:
+                break
+        return Added(begin + at, rejected, first, latest)
+
+    def _refer(self, record: Record, index: int) -> int | None:
+        """Let the reference decode an event; return its time, None where it was rejected."""
+        try:
+            event = inference.decode(record, self._limits)
+        except Rejected as e:
+            self._reject(record, e)
+            return None
+        fact = self._fact(event) if self._labels else None
+        row = self._decoder.push(
+            index, self._order, event.time, event.model, event.version, event.segments, event.signals, fact
+        )
+        if event.embeddings:
+            self._embeddings.setdefault(event.model, []).append((row, event.embeddings))
+        self._order += 1
+        return event.time
+
+    def _take_events(self) -> list[Block]:
+        partitions = tuple(self._sources)
+        blocks = [self._made(partitions, *model) for model in self._decoder.take()]
+        self._embeddings = {}
+        self._sources = {}
+        return blocks
+
+    def _made(
+        self,
+        partitions: tuple[Partition, ...],
+        model: str,
+        times: Any,
+        source: Any,
+        sources: list[int],
+        offsets: Any,
+        orders: Any,
+        muted: Any,
+        versions: tuple[Any, tuple[str, ...]],
+        columns: list[tuple[str, int, Any, Any, tuple[Any, tuple[str, ...]] | None]],
+        dimensions: list[tuple[str, int, tuple[Any, tuple[str, ...]]]],
+        facts: tuple[Any, ...],
+    ) -> Block:
+        n = len(times)
+        embeddings = self._embeddings.get(model, [])
+        before = self._rows_before("events", model, n)
+        return Block(
+            model,
+            {},
+            "events",
+            times,
+            source,
+            tuple(partitions[number] for number in sources),
+            offsets,
+            np.arange(before + 1, before + n + 1, dtype=np.int64),
+            self._known("events", model).of_first(n, self._features(columns, embeddings), self._watched(dimensions)),
+            orders,
+            muted,
+            Coded(*versions),
+            {
+                name[: self._text_max]: Column(numbers, kinds, *((None, ()) if texts is None else texts))
+                for name, _, numbers, kinds, texts in columns
+            },
+            {name: Coded(*coded) for name, _, coded in dimensions},
+            vectors_of(embeddings),
+            facts if any(facts) else (),
+        )
+
+    def _features(self, columns: Any, embeddings: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, str]]:
+        """Return the names of what is watched, each with the first row that has it, rising."""
+        first = [(row, name) for name, row, *_ in columns]
+        if embeddings:
+            first += [(row, name) for row, of_row in embeddings for name in of_embeddings(of_row)]
+            first.sort(key=lambda place: place[0])
+        return first
+
+    def _watched(self, dimensions: Any) -> list[tuple[int, str]]:
+        wanted = self._dimensions
+        return [(row, name) for name, row, _ in dimensions if wanted is None or name in wanted]
+
+
+def _later(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else max(a, b)

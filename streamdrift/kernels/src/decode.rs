@@ -1,0 +1,148 @@
+//! Raw event bytes to the columns of blocks, for events of the plain shape; all others are handed back in their place.
+//!
+//! The reference is `blocks/assemble.py` with what it reads events by, `events/inference.py`. An event that this decoder takes
+//! is one that the reference takes, with the same values; whatever it is not sure of it leaves to the reference, whose
+//! values `push` then puts into the same columns. So it never rejects anything.
+
+mod columns;
+mod event;
+mod json;
+mod python;
+mod time;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use columns::{Models, Place};
+use event::{Event, Limits};
+use python::Loaded;
+
+/// Events between two looks at whether a signal came.
+const READ: &str = "read";
+const DEFERRED: &str = "deferred";
+const DUE: &str = "due";
+
+/// Decodes what is loaded into the columns of a batch.
+#[pyclass(module = "streamdrift.kernels._compiled")]
+pub struct Decoder {
+    limits: Limits,
+    facts: bool,
+    loaded: Loaded,
+    models: Models,
+}
+
+#[pymethods]
+impl Decoder {
+    #[new]
+    #[pyo3(signature = (event_bytes_max, features_max, segments_max, text_max, free_text, facts))]
+    fn new(
+        event_bytes_max: usize,
+        features_max: usize,
+        segments_max: usize,
+        text_max: usize,
+        free_text: Vec<String>,
+        facts: bool,
+    ) -> Self {
+        let limits = Limits {
+            event_bytes: event_bytes_max,
+            features: features_max,
+            segments: segments_max,
+            text: text_max,
+            free_text: free_text.into_iter().map(String::into_bytes).collect(),
+        };
+        Self { limits, facts, loaded: Loaded::default(), models: Models::default() }
+    }
+
+    /// Load records one by one, from `begin` on; `sources` numbers their partitions.
+    fn load_records(&mut self, records: &Bound<'_, PyAny>, begin: usize, sources: &Bound<'_, PyDict>) -> PyResult<()> {
+        self.loaded.records(records, begin, sources)
+    }
+
+    /// Load values of one partition that have no headers.
+    fn load_values(
+        &mut self,
+        values: &Bound<'_, PyList>,
+        begin: usize,
+        offsets: Vec<i64>,
+        times: Vec<i64>,
+        source: i32,
+        muted: bool,
+    ) -> PyResult<()> {
+        self.loaded.values(values, begin, offsets, times, source, muted)
+    }
+
+    /// Decode from the loaded event `begin` on, the first one with this `order`, up to the first event that is not of the
+    /// plain shape (`deferred`, not decoded), or the first whose time comes to `due` (decoded).
+    ///
+    /// Returns how far it came, why it stopped there, the first event's time, and the latest time; None without events.
+    fn run(
+        &mut self,
+        py: Python<'_>,
+        begin: usize,
+        order: i64,
+        due: Option<i64>,
+    ) -> (usize, &'static str, Option<i64>, Option<i64>) {
+        py.detach(|| self.decode(begin, order, due))
+    }
+
+    /// Add an event that the reference decoded: the loaded one with this index.
+    #[allow(clippy::too_many_arguments)]
+    fn push(
+        &mut self,
+        index: usize,
+        order: i64,
+        time: i64,
+        model: &str,
+        version: Option<&str>,
+        segments: &Bound<'_, PyDict>,
+        signals: &Bound<'_, PyDict>,
+        fact: Option<Py<PyAny>>,
+    ) -> PyResult<usize> {
+        let place = self.loaded.place(index, order)?;
+        let model = self.models.model(model.as_bytes());
+        if self.facts {
+            model.facts.push(fact.map_or(columns::Fact::None, columns::Fact::Given));
+        }
+        let row = model.begin(place, time, version.map(str::as_bytes));
+        python::set_row(model, row, segments, signals, self.limits.text)?;
+        Ok(row)
+    }
+
+    /// Return the columns of each model, and begin anew.
+    fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let models = std::mem::take(&mut self.models).models;
+        let taken = PyList::empty(py);
+        for model in models.into_iter().filter(|model| model.rows() > 0) {
+            taken.append(python::taken(py, model)?)?;
+        }
+        Ok(taken)
+    }
+}
+
+impl Decoder {
+    fn decode(&mut self, begin: usize, order: i64, due: Option<i64>) -> (usize, &'static str, Option<i64>, Option<i64>) {
+        let Self { limits, facts, loaded, models } = self;
+        let mut event = Event::default();
+        let (mut first, mut latest) = (None, None);
+        let orders = order..;
+        for (index, order) in (begin..loaded.len()).zip(orders) {
+            let Some(bytes) = loaded.plain(index) else { return (index, DEFERRED, first, latest) };
+            let place = Place { order, ..loaded.places[index] };
+            let time = |event: &Event| event.time.unwrap_or(loaded.times[index]);
+            if event.read(bytes, limits).is_none() || !models.add(&event, place, time(&event), *facts) {
+                return (index, DEFERRED, first, latest);
+            }
+            let time = time(&event);
+            first = first.or(Some(time));
+            latest = latest.max(Some(time));
+            if due.is_some_and(|due| time >= due) {
+                return (index + 1, DUE, first, latest);
+            }
+        }
+        (loaded.len(), READ, first, latest)
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Decoder>()
+}
