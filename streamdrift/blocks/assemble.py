@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,8 +83,8 @@ class Assembler:
 
     def __init__(self, settings: Settings, *, labels: bool = False) -> None:
         self._text_max = settings.text_length_max
-        self._limits = Limits.of(settings)
-        self._labels, self._dimensions = labels, settings.segments
+        self._limits, self._topic_of_labels = Limits.of(settings), settings.topics.labels
+        self.labels, self._dimensions = labels, settings.segments
         self._seen: dict[tuple[Stream, str], int] = {}
         self._breadth: dict[tuple[Stream, str], Breadth] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
@@ -96,6 +97,19 @@ class Assembler:
         """Rows and dead letters that the next ``take`` will give."""
         return self._order
 
+    def gather(self, records: Sequence[Record]) -> None:
+        """Take events, and labels by the topic that they are from."""
+        if not self.labels:
+            self.add_many(records)
+            return
+        for is_label, run in groupby(records, lambda record: record.partition.name == self._topic_of_labels):
+            if not is_label:
+                self.add_many(list(run))
+                continue
+            for record in run:
+                if (decoded := self.read_label(record)) is not None:
+                    self.add_label(record, decoded)
+
     def add(self, record: Record) -> int | None:
         """Decode an inference event into the batch; return its event time, None where it was rejected."""
         try:
@@ -107,18 +121,21 @@ class Assembler:
         self._order += 1
         return event.time
 
-    def add_many(self, records: Sequence[Record], begin: int = 0, due: int | None = None) -> Added:
-        """Decode inference events into the batch, from the index ``begin`` on, in order.
+    def add_many(
+        self, records: Sequence[Record], begin: int = 0, end: int | None = None, due: int | None = None
+    ) -> Added:
+        """Decode inference events into the batch, from the index ``begin`` to before ``end``, in order.
 
         Parameters
         ----------
         due
             Stop behind the first event whose time comes to this; None to go on to the end.
         """
+        end = len(records) if end is None else min(end, len(records))
         first: int | None = None
         latest: int | None = None
         rejected = 0
-        for index in range(begin, len(records)):
+        for index in range(begin, end):
             time = self.add(records[index])
             if time is None:
                 rejected += 1
@@ -126,7 +143,7 @@ class Assembler:
             first, latest = time if first is None else first, time if latest is None else max(latest, time)
             if due is not None and time >= due:
                 return Added(index + 1, rejected, first, latest)
-        return Added(len(records), rejected, first, latest)
+        return Added(end, rejected, first, latest)
 
     def read_label(self, record: Record) -> Label | None:
         """Decode a label; None where it was rejected. It counts once it is given to ``add_label``, when it is due."""
@@ -169,7 +186,7 @@ class Assembler:
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
         }
-        facts = tuple(self._fact(event) for _, _, event in rows) if self._labels else ()
+        facts = tuple(self._fact(event) for _, _, event in rows) if self.labels else ()
         features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
         breadth = self._breadth_of("events", model, rows, features)
         block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from streamdrift.blocks.column import Ints
 from streamdrift.ports import Partition, Record
 
 SNAPSHOT_VERSION: int
@@ -18,7 +19,10 @@ class Decoder:
         facts: bool,
     ) -> None: ...
     def load_records(self, records: Sequence[Record], begin: int, sources: dict[Partition, int]) -> None: ...
-    def run(self, begin: int, order: int, due: int | None) -> tuple[int, str, int | None, int | None]: ...
+    def load_values(
+        self, values: list[bytes], offsets: Ints, times: Ints, source: int, replayed: bool, /
+    ) -> None: ...
+    def run(self, begin: int, end: int, order: int, due: int | None) -> tuple[int, str, int | None, int | None]: ...
     def push(
         self,
         index: int,

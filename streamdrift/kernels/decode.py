@@ -19,6 +19,7 @@ from streamdrift.errors import Rejected
 from streamdrift.events import inference
 from streamdrift.kernels import compiled
 from streamdrift.ports import Partition, Record
+from streamdrift.records import Run
 from streamdrift.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,32 +47,52 @@ class CompiledAssembler(Assembler):
             list(limits.free_text),
             labels,
         )
-        self._sources: dict[Partition, int] = {}
+        self._sources: dict[Partition, int] = {}  # by their number in what is loaded
+        self._loaded: Sequence[Record] = ()
+        self._base = self._reached = 0
         self._embeddings: dict[str, list[tuple[int, dict[str, Any]]]] = {}
 
     def add(self, record: Record) -> int | None:
         """Decode an inference event into the batch; return its event time, None where it was rejected."""
         return self.add_many((record,)).latest
 
-    def add_many(self, records: Sequence[Record], begin: int = 0, due: int | None = None) -> Added:
+    def add_many(
+        self, records: Sequence[Record], begin: int = 0, end: int | None = None, due: int | None = None
+    ) -> Added:
         """Decode inference events into the batch; see ``Assembler.add_many``."""
-        self._decoder.load_records(records, begin, self._sources)
-        at, rejected, total = 0, 0, len(records) - begin
+        self._load(records, begin)
+        at, rejected = begin, 0
+        stop = len(records) if end is None else min(end, len(records))
         first: int | None = None
         latest: int | None = None
-        while at < total:
-            end, why, earliest, newest = self._decoder.run(at, self._order, due)
-            self._order += end - at
-            at = end
+        while at < stop:
+            reached, why, earliest, newest = self._decoder.run(at - self._base, stop - self._base, self._order, due)
+            self._order += reached + self._base - at
+            at = reached + self._base
             if why == "deferred":
-                time = self._refer(records[begin + at], at)
+                time = self._refer(records[at], at - self._base)
                 at, rejected, newest = at + 1, rejected + (time is None), _later(newest, time)
                 earliest = time if earliest is None else earliest
             first = earliest if first is None else first
             latest = _later(latest, newest)
             if due is not None and latest is not None and latest >= due:
                 break
-        return Added(begin + at, rejected, first, latest)
+        self._reached = at
+        return Added(at, rejected, first, latest)
+
+    def _load(self, records: Sequence[Record], begin: int) -> None:
+        """Hand the records to the decoder; not again where these were left off at ``begin``."""
+        if begin and self._loaded is records and self._reached == begin:
+            return
+        if not self._order:
+            self._sources = {}
+        self._loaded, self._base = records, begin
+        if isinstance(records, Run):
+            rest = records[begin:] if begin else records
+            source = self._sources.setdefault(rest.partition, len(self._sources))
+            self._decoder.load_values(rest.values, rest.offsets, rest.times, source, rest.replayed)
+        else:
+            self._decoder.load_records(records, begin, self._sources)
 
     def _refer(self, record: Record, index: int) -> int | None:
         """Let the reference decode an event; return its time, None where it was rejected."""
@@ -80,7 +101,7 @@ class CompiledAssembler(Assembler):
         except Rejected as e:
             self._reject(record, e)
             return None
-        fact = self._fact(event) if self._labels else None
+        fact = self._fact(event) if self.labels else None
         row = self._decoder.push(
             index, self._order, event.time, event.model, event.version, event.segments, event.signals, fact
         )
@@ -93,7 +114,6 @@ class CompiledAssembler(Assembler):
         partitions = tuple(self._sources)
         blocks = [self._made(partitions, *model) for model in self._decoder.take()]
         self._embeddings = {}
-        self._sources = {}
         return blocks
 
     def _made(

@@ -10,6 +10,9 @@ mod json;
 mod python;
 mod time;
 
+use std::ops::Range;
+
+use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -17,7 +20,6 @@ use columns::{Models, Place};
 use event::{Event, Limits};
 use python::Loaded;
 
-/// Events between two looks at whether a signal came.
 const READ: &str = "read";
 const DEFERRED: &str = "deferred";
 const DUE: &str = "due";
@@ -62,27 +64,27 @@ impl Decoder {
     fn load_values(
         &mut self,
         values: &Bound<'_, PyList>,
-        begin: usize,
-        offsets: Vec<i64>,
-        times: Vec<i64>,
+        offsets: PyReadonlyArray1<'_, i64>,
+        times: PyReadonlyArray1<'_, i64>,
         source: i32,
-        muted: bool,
+        replayed: bool,
     ) -> PyResult<()> {
-        self.loaded.values(values, begin, offsets, times, source, muted)
+        self.loaded.values(values, &offsets, &times, source, replayed)
     }
 
-    /// Decode from the loaded event `begin` on, the first one with this `order`, up to the first event that is not of the
-    /// plain shape (`deferred`, not decoded), or the first whose time comes to `due` (decoded).
+    /// Decode from the loaded event `begin` on, the first one with this `order`, up to `end`, to the first event that is not
+    /// of the plain shape (`deferred`, not decoded), or the first whose time comes to `due` (decoded).
     ///
     /// Returns how far it came, why it stopped there, the first event's time, and the latest time; None without events.
     fn run(
         &mut self,
         py: Python<'_>,
         begin: usize,
+        end: usize,
         order: i64,
         due: Option<i64>,
     ) -> (usize, &'static str, Option<i64>, Option<i64>) {
-        py.detach(|| self.decode(begin, order, due))
+        py.detach(|| self.decode(begin..end.min(self.loaded.len()), order, due))
     }
 
     /// Add an event that the reference decoded: the loaded one with this index.
@@ -120,12 +122,12 @@ impl Decoder {
 }
 
 impl Decoder {
-    fn decode(&mut self, begin: usize, order: i64, due: Option<i64>) -> (usize, &'static str, Option<i64>, Option<i64>) {
+    fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> (usize, &'static str, Option<i64>, Option<i64>) {
         let Self { limits, facts, loaded, models } = self;
         let mut event = Event::default();
         let (mut first, mut latest) = (None, None);
-        let orders = order..;
-        for (index, order) in (begin..loaded.len()).zip(orders) {
+        let end = range.end;
+        for (index, order) in range.zip(order..) {
             let Some(bytes) = loaded.plain(index) else { return (index, DEFERRED, first, latest) };
             let place = Place { order, ..loaded.places[index] };
             let time = |event: &Event| event.time.unwrap_or(loaded.times[index]);
@@ -139,7 +141,7 @@ impl Decoder {
                 return (index + 1, DUE, first, latest);
             }
         }
-        (loaded.len(), READ, first, latest)
+        (end, READ, first, latest)
     }
 }
 

@@ -30,7 +30,12 @@ pub struct Event<'e> {
     pub features: Vec<(Text<'e>, Scalar<'e>)>,
     pub scored: bool,
     pub labelled: bool,
+    habit: Habit<'e>,
 }
+
+/// Names of the features that the last event had, as they were written with quotation marks and colon, in its order: nearly every
+/// event has those of the one before, and these are recognized at a glance.
+type Habit<'e> = Vec<(&'e [u8], Text<'e>)>;
 
 impl<'e> Event<'e> {
     /// Read an event into `self`.
@@ -121,15 +126,35 @@ impl<'e> Event<'e> {
         if scanner.next_byte()? == b'n' {
             return scanner.skip();
         }
-        scanner.object(|scanner, key| {
-            let value = feature(scanner, limits)?;
-            if self.features.len() == limits.features || limits.free_text.iter().any(|free| **free == *key) {
-                return None;
-            }
-            self.features.push((within(key, limits)?, value));
-            Some(())
+        let (features, habit) = (&mut self.features, &mut self.habit);
+        scanner.members(|scanner| {
+            let nth = features.len();
+            let key = match habit.get(nth) {
+                Some((member, key)) if scanner.take_all(member) => key.clone(),
+                _ => learned(scanner, habit, nth, limits)?,
+            };
+            features.push((key, feature(scanner, limits)?));
+            (nth < limits.features).then_some(())
         })
     }
+}
+
+/// Read a feature's name and the colon; take note of them for the next event.
+#[cold]
+fn learned<'e>(scanner: &mut Scanner<'e>, habit: &mut Habit<'e>, nth: usize, limits: &Limits) -> Option<Text<'e>> {
+    let begin = scanner.here()?;
+    let key = within(scanner.text()?, limits)?;
+    scanner.take(b':')?;
+    if limits.free_text.iter().any(|free| **free == *key) {
+        return None;
+    }
+    if let Text::Borrowed(_) = key {
+        habit.truncate(nth);
+        if habit.len() == nth {
+            habit.push((scanner.since(begin), key.clone()));
+        }
+    }
+    Some(key)
 }
 
 #[inline]

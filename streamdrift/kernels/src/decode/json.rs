@@ -55,6 +55,16 @@ impl<'e> Scanner<'e> {
         self.peek()
     }
 
+    /// Where the next byte is that is no white space.
+    pub fn here(&mut self) -> Option<usize> {
+        self.next_byte().map(|_| self.at)
+    }
+
+    /// What was read since then.
+    pub fn since(&self, begin: usize) -> &'e [u8] {
+        &self.bytes[begin..self.at]
+    }
+
     /// Whether nothing but white space is left.
     pub fn at_end(&mut self) -> bool {
         self.next_byte().is_none()
@@ -93,16 +103,33 @@ impl<'e> Scanner<'e> {
         }
     }
 
+    /// Take exactly these bytes, after white space; false where others stand there.
+    #[inline]
+    pub fn take_all(&mut self, wanted: &[u8]) -> bool {
+        self.space();
+        let found = self.bytes[self.at..].starts_with(wanted);
+        self.at += if found { wanted.len() } else { 0 };
+        found
+    }
+
     /// Read an object: `member` gets each key, and reads the value.
     #[inline]
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, Text<'e>) -> Option<()>) -> Option<()> {
+        self.members(|scanner| {
+            let key = scanner.text()?;
+            scanner.take(b':')?;
+            member(scanner, key)
+        })
+    }
+
+    /// Read an object: `member` reads each key, the colon, and the value.
+    #[inline]
+    pub fn members(&mut self, mut member: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         if self.begin(b'{', b'}')? {
             return Some(());
         }
         loop {
-            let key = self.text()?;
-            self.take(b':')?;
-            member(self, key)?;
+            member(self)?;
             if !self.another(b'}')? {
                 return Some(());
             }
@@ -167,7 +194,7 @@ impl<'e> Scanner<'e> {
     }
 
     /// Read a value that is neither an object nor a list.
-    #[inline]
+    #[inline(always)] // its result stays in registers then
     pub fn scalar(&mut self) -> Option<Scalar<'e>> {
         match self.next_byte()? {
             b'"' => self.text().map(Scalar::Text),
@@ -187,39 +214,30 @@ impl<'e> Scanner<'e> {
         Some(value)
     }
 
-    /// Take the digits, at least one; they are added to `mantissa`, which wraps past 19 of them.
-    #[inline]
-    fn digits(&mut self, mantissa: &mut u64) -> Option<usize> {
-        let begin = self.at;
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
-        }
-        (self.at > begin).then_some(self.at - begin)
-    }
-
-    #[inline]
+    #[inline(always)]
     fn number(&mut self) -> Option<Scalar<'e>> {
-        let begin = self.at;
-        let negative = self.peek()? == b'-';
-        self.at += usize::from(negative);
-        let (leading, mut mantissa) = (self.peek()?, 0);
-        let whole = self.digits(&mut mantissa)?;
-        if leading == b'0' && whole > 1 {
+        let (bytes, begin) = (self.bytes, self.at);
+        let negative = bytes[begin] == b'-';
+        let first = begin + usize::from(negative);
+        let (mut mantissa, mut at) = (0, first);
+        at = digits(bytes, at, &mut mantissa)?;
+        if bytes[first] == b'0' && at > first + 1 {
             return None;
         }
-        let (mut digits, mut exponent, mut integer) = (whole, 0, true);
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            let fraction = self.digits(&mut mantissa)?;
-            (digits, exponent, integer) = (whole + fraction, -i64::try_from(fraction).ok()?, false);
+        let (mut exponent, mut integer) = (0, true);
+        if bytes.get(at) == Some(&b'.') {
+            let end = digits(bytes, at + 1, &mut mantissa)?;
+            exponent = -i64::try_from(end - at - 1).ok()?;
+            (at, integer) = (end, false);
         }
-        if let Some(b'e' | b'E') = self.peek() {
+        self.at = at;
+        let length = at - first;
+        if let Some(b'e' | b'E') = bytes.get(at) {
             exponent += self.exponent()?;
             integer = false;
         }
-        let written = &self.bytes[begin..self.at];
-        let number = match exact(mantissa, digits, exponent) {
+        let written = &bytes[begin..self.at];
+        let number = match exact(mantissa, length, exponent) {
             Some(0.0) if integer => 0.0, // -0 is the integer 0
             Some(size) if negative => -size,
             Some(size) => size,
@@ -232,9 +250,9 @@ impl<'e> Scanner<'e> {
         self.at += 1;
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative || self.peek()? == b'+');
-        let mut size = 0;
-        let digits = self.digits(&mut size)?;
-        let size = if digits > 9 { 1_000_000_000 } else { i64::try_from(size).ok()? };
+        let (begin, mut size) = (self.at, 0);
+        self.at = digits(self.bytes, begin, &mut size)?;
+        let size = if self.at - begin > 9 { 1_000_000_000 } else { i64::try_from(size).ok()? };
         Some(if negative { -size } else { size })
     }
 
@@ -266,10 +284,21 @@ impl<'e> Scanner<'e> {
     }
 }
 
+/// Read digits, at least one, and return where they end; they are added to `mantissa`, which wraps past 19 of them.
+#[inline]
+fn digits(bytes: &[u8], begin: usize, mantissa: &mut u64) -> Option<usize> {
+    let mut at = begin;
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (at > begin).then_some(at)
+}
+
 /// `mantissa` · 10^`exponent` where one operation on exact operands gives it.
 #[inline]
-fn exact(mantissa: u64, digits: usize, exponent: i64) -> Option<f64> {
-    if digits > 19 || mantissa > 1 << 53 {
+fn exact(mantissa: u64, length: usize, exponent: i64) -> Option<f64> {
+    if length > 19 || mantissa > 1 << 53 {
         return None;
     }
     let power = *POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;

@@ -1,6 +1,6 @@
 //! The decoder's doors to Python: records in, the reference's values in, arrays out.
 
-use numpy::IntoPyArray;
+use numpy::{IntoPyArray, PyReadonlyArray1};
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -84,18 +84,18 @@ impl Loaded {
     pub fn values(
         &mut self,
         values: &Bound<'_, PyList>,
-        begin: usize,
-        offsets: Vec<i64>,
-        times: Vec<i64>,
+        offsets: &PyReadonlyArray1<'_, i64>,
+        times: &PyReadonlyArray1<'_, i64>,
         source: i32,
         muted: bool,
     ) -> PyResult<()> {
         self.clear();
+        let (offsets, times) = (offsets.as_array(), times.as_array());
         if offsets.len() != values.len() || times.len() != values.len() {
             return Err(PyValueError::new_err("there must be an offset and a time for each value"));
         }
-        for ((value, offset), time) in values.iter().zip(offsets).zip(times).skip(begin) {
-            self.push(&value, false, Place { source, offset, muted, order: 0 }, time);
+        for ((value, offset), time) in values.iter().zip(offsets).zip(times) {
+            self.push(&value, false, Place { source, offset: *offset, muted, order: 0 }, *time);
         }
         Ok(())
     }
