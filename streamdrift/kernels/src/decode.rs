@@ -24,6 +24,9 @@ const READ: &str = "read";
 const DEFERRED: &str = "deferred";
 const DUE: &str = "due";
 
+/// How far, why not further, the first event's time, the latest time.
+type Reached = (usize, &'static str, Option<i64>, Option<i64>);
+
 /// Decodes what is loaded into the columns of a batch.
 #[pyclass(module = "streamdrift.kernels._compiled")]
 pub struct Decoder {
@@ -31,6 +34,8 @@ pub struct Decoder {
     facts: bool,
     loaded: Loaded,
     models: Models,
+    /// The last number that the layout of an event had.
+    layout: u64,
 }
 
 #[pymethods]
@@ -52,7 +57,7 @@ impl Decoder {
             text: text_max,
             free_text: free_text.into_iter().map(String::into_bytes).collect(),
         };
-        Self { limits, facts, loaded: Loaded::default(), models: Models::default() }
+        Self { limits, facts, loaded: Loaded::default(), models: Models::default(), layout: 0 }
     }
 
     /// Load records one by one, from `begin` on; `sources` numbers their partitions.
@@ -83,7 +88,7 @@ impl Decoder {
         end: usize,
         order: i64,
         due: Option<i64>,
-    ) -> (usize, &'static str, Option<i64>, Option<i64>) {
+    ) -> Reached {
         py.detach(|| self.decode(begin..end.min(self.loaded.len()), order, due))
     }
 
@@ -112,9 +117,9 @@ impl Decoder {
 
     /// Return the columns of each model, and begin anew.
     fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let models = std::mem::take(&mut self.models).models;
+        let models = self.models.take();
         let taken = PyList::empty(py);
-        for model in models.into_iter().filter(|model| model.rows() > 0) {
+        for model in models {
             taken.append(python::taken(py, model)?)?;
         }
         Ok(taken)
@@ -122,27 +127,45 @@ impl Decoder {
 }
 
 impl Decoder {
-    fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> (usize, &'static str, Option<i64>, Option<i64>) {
-        let Self { limits, facts, loaded, models } = self;
-        let mut event = Event::default();
-        let (mut first, mut latest) = (None, None);
-        let end = range.end;
-        for (index, order) in range.zip(order..) {
-            let Some(bytes) = loaded.plain(index) else { return (index, DEFERRED, first, latest) };
-            let place = Place { order, ..loaded.places[index] };
-            let time = |event: &Event| event.time.unwrap_or(loaded.times[index]);
-            if event.read(bytes, limits).is_none() || !models.add(&event, place, time(&event), *facts) {
-                return (index, DEFERRED, first, latest);
-            }
-            let time = time(&event);
-            first = first.or(Some(time));
-            latest = latest.max(Some(time));
-            if due.is_some_and(|due| time >= due) {
-                return (index + 1, DUE, first, latest);
-            }
-        }
-        (end, READ, first, latest)
+    fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> Reached {
+        let mut event = Event::of_layout(self.layout + 1);
+        let Self { limits, facts, loaded, models, .. } = self;
+        let reached = decode(&mut event, limits, *facts, loaded, models, range, order, due);
+        self.layout = event.layout;
+        reached
     }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn decode<'e>(
+    event: &mut Event<'e>,
+    limits: &Limits,
+    facts: bool,
+    loaded: &'e Loaded,
+    models: &mut Models,
+    range: Range<usize>,
+    order: i64,
+    due: Option<i64>,
+) -> Reached {
+    let (mut first, mut latest) = (None, None);
+    let end = range.end;
+    for (index, order) in range.zip(order..) {
+        let Some(bytes) = loaded.plain(index) else { return (index, DEFERRED, first, latest) };
+        if event.read(bytes, limits).is_none() {
+            return (index, DEFERRED, first, latest);
+        }
+        let time = event.time.unwrap_or(loaded.times[index]);
+        let place = Place { order, ..loaded.places[index] };
+        if !models.add(event, place, time, facts) {
+            return (index, DEFERRED, first, latest);
+        }
+        first = first.or(Some(time));
+        latest = latest.max(Some(time));
+        if due.is_some_and(|due| time >= due) {
+            return (index + 1, DUE, first, latest);
+        }
+    }
+    (end, READ, first, latest)
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

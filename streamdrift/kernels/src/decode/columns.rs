@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use foldhash::fast::RandomState;
 use pyo3::{Py, PyAny};
 
-use super::event::Event;
+use super::event::{Event, SCORE};
 use super::json::Scalar;
 
 /// Kinds of a value, as in `blocks/column.py`.
@@ -83,8 +83,8 @@ pub struct Column {
 }
 
 impl Column {
-    fn new(name: &[u8], row: usize) -> Self {
-        Self { name: name.into(), first_row: row, numbers: Vec::new(), kinds: Vec::new(), texts: None, seen: 0 }
+    fn new(name: &[u8], row: usize, room: usize) -> Self {
+        Self { name: name.into(), first_row: row, numbers: Vec::with_capacity(room), kinds: Vec::new(), texts: None, seen: 0 }
     }
 
     /// Set the value of a row behind all that are set; in between the feature is absent.
@@ -169,27 +169,36 @@ pub struct Model {
     pub facts: Vec<Fact>,
     by_name: Map<usize>,
     by_dimension: Map<usize>,
-    turn: u64,
+    /// Of the events whose features' columns are in `slots`.
+    layout: u64,
     slots: Vec<usize>,
+    turn: u64,
+    room: usize,
 }
 
+/// A feature without a column.
+const NEW: usize = usize::MAX;
+
 impl Model {
-    fn new(name: &[u8]) -> Self {
+    /// With room for as many rows as there will probably be.
+    fn new(name: &[u8], room: usize) -> Self {
         Self {
             name: name.into(),
-            times: Vec::new(),
-            sources: Vec::new(),
-            offsets: Vec::new(),
-            orders: Vec::new(),
-            muted: Vec::new(),
+            times: Vec::with_capacity(room),
+            sources: Vec::with_capacity(room),
+            offsets: Vec::with_capacity(room),
+            orders: Vec::with_capacity(room),
+            muted: Vec::with_capacity(room),
             versions: Coded::default(),
             columns: Vec::new(),
             dimensions: Vec::new(),
             facts: Vec::new(),
             by_name: Map::default(),
             by_dimension: Map::default(),
-            turn: 0,
+            layout: u64::MAX,
             slots: Vec::new(),
+            turn: 0,
+            room,
         }
     }
 
@@ -221,7 +230,7 @@ impl Model {
     }
 
     fn add_column(&mut self, name: &[u8], row: usize) -> usize {
-        self.columns.push(Column::new(name, row));
+        self.columns.push(Column::new(name, row, self.room));
         self.by_name.insert(name.into(), self.columns.len() - 1);
         self.columns.len() - 1
     }
@@ -237,41 +246,56 @@ impl Model {
         self.dimensions[slot].2.set(row, value);
     }
 
-    /// Find the columns of an event's features, `usize::MAX` for those that are new; false where a name comes twice.
+    /// Find the columns of an event's own features, `NEW` for those that have none; false where a name comes twice.
     fn find(&mut self, event: &Event) -> bool {
-        self.turn += 1;
-        self.slots.clear();
+        if self.layout != event.layout {
+            self.layout = event.layout;
+            self.slots.clear();
+            self.turn += 1;
+        }
+        let known = self.slots.len().min(event.own);
         let mut new = HashSet::new();
-        for (nth, (name, _)) in event.features.iter().enumerate() {
-            let expected = self.columns.get(nth).is_some_and(|column| *column.name == **name);
-            let slot = if expected { Some(nth) } else { self.by_name.get(&**name).copied() };
+        for (nth, (name, _)) in event.features[..event.own].iter().enumerate().skip(known) {
+            let slot = self.slot(nth, name);
             let first = match slot {
-                Some(slot) => std::mem::replace(&mut self.columns[slot].seen, self.turn) != self.turn,
-                None => new.insert(&**name),
+                NEW => new.insert(&**name),
+                slot => std::mem::replace(&mut self.columns[slot].seen, self.turn) != self.turn,
             };
             if !first {
+                self.layout = u64::MAX;
                 return false;
             }
-            self.slots.push(slot.unwrap_or(usize::MAX));
+            self.slots.push(slot);
         }
         true
     }
 
+    /// Where the column of this name is, probably at `nth`.
+    #[inline]
+    fn slot(&self, nth: usize, name: &[u8]) -> usize {
+        match self.columns.get(nth) {
+            Some(column) if *column.name == *name => nth,
+            _ => self.by_name.get(name).copied().unwrap_or(NEW),
+        }
+    }
+
     /// Add an event; false where the reference has to, and then nothing was added.
     fn add(&mut self, event: &Event, place: Place, time: i64, with_facts: bool) -> bool {
-        if !self.find(event) {
-            return false;
-        }
+        let fact = if with_facts { fact_of(event) } else { Some(Fact::None) };
+        let Some(fact) = fact.filter(|_| self.find(event)) else { return false };
         if with_facts {
-            let Some(fact) = fact_of(event) else { return false };
             self.facts.push(fact);
         }
         let row = self.begin(place, time, event.version.as_deref());
         for (nth, (name, value)) in event.features.iter().enumerate() {
-            let slot = match self.slots[nth] {
-                usize::MAX => self.add_column(name, row),
-                slot => slot,
-            };
+            let mut slot = if nth < event.own { self.slots[nth] } else { self.slot(nth, name) };
+            if slot == NEW {
+                slot = self.add_column(name, row);
+                self.columns[slot].seen = self.turn;
+                if nth < event.own {
+                    self.slots[nth] = slot;
+                }
+            }
             let column = &mut self.columns[slot];
             match value {
                 Scalar::Number(number, _, _) => column.set(row, NUMBER, *number),
@@ -293,15 +317,14 @@ impl Model {
 fn fact_of(event: &Event) -> Option<Fact> {
     let Some(id) = &event.id else { return Some(Fact::None) };
     let (mut score, mut label) = (None, Label::None);
-    let told = usize::from(event.scored) + usize::from(event.labelled);
-    let told = &event.features[event.features.len() - told..];
-    if event.scored {
-        if let Scalar::Number(number, _, _) = told[0].1 {
-            score = Some(number);
+    for (name, value) in &event.features[event.own..] {
+        if **name == *SCORE {
+            if let Scalar::Number(number, _, _) = value {
+                score = Some(*number);
+            }
+            continue;
         }
-    }
-    if event.labelled {
-        label = match &told[told.len() - 1].1 {
+        label = match value {
             Scalar::Null => Label::None,
             Scalar::Bool(value) => Label::Bool(*value),
             Scalar::Text(text) => Label::Text((**text).into()),
@@ -322,9 +345,19 @@ pub struct Models {
     pub models: Vec<Model>,
     by_name: Map<usize>,
     last: usize,
+    /// Rows that the models of the last batch had.
+    rows: Map<usize>,
 }
 
 impl Models {
+    /// Return the models that have rows, and begin anew.
+    pub fn take(&mut self) -> Vec<Model> {
+        let Self { mut models, .. } = std::mem::take(self);
+        models.retain(|model| model.rows() > 0);
+        self.rows = models.iter().map(|model| (model.name.clone(), model.rows())).collect();
+        models
+    }
+
     pub fn model(&mut self, name: &[u8]) -> &mut Model {
         if self.models.get(self.last).is_none_or(|last| *last.name != *name) {
             self.last = match self.by_name.get(name) {
@@ -336,7 +369,8 @@ impl Models {
     }
 
     fn begin(&mut self, name: &[u8]) -> usize {
-        self.models.push(Model::new(name));
+        let room = self.rows.get(name).copied().unwrap_or(0);
+        self.models.push(Model::new(name, room));
         self.by_name.insert(name.into(), self.models.len() - 1);
         self.models.len() - 1
     }

@@ -3,6 +3,9 @@
 use super::json::{Scalar, Scanner, Text};
 use super::time::{rfc3339, MS_MAX};
 
+/// Fields of an event whose place is remembered.
+const FIELDS_MAX: usize = 64;
+
 pub const SCORE: &[u8] = b"prediction.score";
 pub const LABEL: &[u8] = b"prediction.label";
 
@@ -28,16 +31,38 @@ pub struct Event<'e> {
     pub segments: Vec<(Text<'e>, Option<Text<'e>>)>,
     /// The monitored features, the prediction's score and label behind them.
     pub features: Vec<(Text<'e>, Scalar<'e>)>,
-    pub scored: bool,
-    pub labelled: bool,
-    habit: Habit<'e>,
+    /// How many of these are no part of the prediction.
+    pub own: usize,
+    /// Changes whenever the names of the features, or their order, do: with the same number, a shorter event has the first of
+    /// the names of a longer one.
+    pub layout: u64,
+    names: Habit<'e, Text<'e>>,
+    fields: Habit<'e, Field>,
+    model_written: &'e [u8],
 }
 
-/// Names of the features that the last event had, as they were written with quotation marks and colon, in its order: nearly every
-/// event has those of the one before, and these are recognized at a glance.
-type Habit<'e> = Vec<(&'e [u8], Text<'e>)>;
+/// Keys that the last event had, as they were written with quotation marks and colon, in its order: nearly every event has those
+/// of the one before, and these are recognized at a glance.
+type Habit<'e, T> = Vec<(&'e [u8], T)>;
+
+/// A field of an event.
+#[derive(Clone, Copy, PartialEq)]
+enum Field {
+    Id,
+    Time,
+    Model,
+    Segments,
+    Features,
+    Prediction,
+    Embeddings,
+    Other,
+}
 
 impl<'e> Event<'e> {
+    pub fn of_layout(layout: u64) -> Self {
+        Self { layout, ..Self::default() }
+    }
+
     /// Read an event into `self`.
     pub fn read(&mut self, bytes: &'e [u8], limits: &Limits) -> Option<()> {
         if bytes.len() > limits.event_bytes || std::str::from_utf8(bytes).is_err() {
@@ -45,46 +70,78 @@ impl<'e> Event<'e> {
         }
         self.segments.clear();
         self.features.clear();
-        (self.id, self.time, self.version, self.model) = (None, None, None, Text::Borrowed(b""));
-        let (mut seen, mut score, mut label) = (0_u32, None, None);
+        (self.id, self.time) = (None, None);
+        let (mut seen, mut nth, mut score, mut label) = (0_u32, 0, None, None);
         let mut scanner = Scanner::new(bytes);
-        scanner.object(|scanner, key| {
-            let bit = match &*key {
-                b"prediction_id" => 1,
-                b"occurred_at" => 2,
-                b"model" => 4,
-                b"segments" => 8,
-                b"features" => 16,
-                b"prediction" => 32,
-                b"embeddings" => 64,
-                b"specversion" => return None,
-                _ => return scanner.skip(),
+        scanner.members(|scanner| {
+            let field = match self.fields.get(nth) {
+                Some((written, field)) if scanner.take_all(written) => *field,
+                _ => self.learn_field(scanner, nth)?,
             };
-            if seen & bit != 0 {
+            nth += 1;
+            let bit = 1 << field as u32;
+            if field != Field::Other && seen & bit != 0 {
                 return None;
             }
             seen |= bit;
-            match bit {
-                1 => self.id = name(scanner.scalar()?, limits)?,
-                2 => self.time = time(&scanner.scalar()?)?,
-                4 => self.read_model(scanner, limits)?,
-                8 => self.read_segments(scanner, limits)?,
-                16 => self.read_features(scanner, limits)?,
-                32 => (score, label) = prediction(scanner, limits)?,
-                _ => {
+            match field {
+                Field::Id => self.id = name(scanner.scalar()?, limits)?,
+                Field::Time => self.time = time(&scanner.scalar()?)?,
+                Field::Model => self.read_model(scanner, limits)?,
+                Field::Segments => self.read_segments(scanner, limits)?,
+                Field::Features => self.read_features(scanner, limits)?,
+                Field::Prediction => (score, label) = prediction(scanner, limits)?,
+                Field::Embeddings => {
                     let Scalar::Null = scanner.scalar()? else { return None };
                 }
+                Field::Other => scanner.skip()?,
             }
             Some(())
         })?;
-        (self.scored, self.labelled) = (score.is_some(), label.is_some());
+        self.own = self.features.len();
         self.features.extend(score.map(|value| (Text::Borrowed(SCORE), value)));
         self.features.extend(label.map(|value| (Text::Borrowed(LABEL), value)));
-        let complete = !self.model.is_empty() && !self.features.is_empty() && self.features.len() <= limits.features;
+        let modelled = seen & (1 << Field::Model as u32) != 0 && !self.model.is_empty();
+        let complete = modelled && !self.features.is_empty() && self.features.len() <= limits.features;
         (complete && scanner.at_end()).then_some(())
     }
 
+    /// Read the key of a field and the colon; take note of them for the next event.
+    #[cold]
+    fn learn_field(&mut self, scanner: &mut Scanner<'e>, nth: usize) -> Option<Field> {
+        let begin = scanner.here()?;
+        let key = scanner.text()?;
+        scanner.take(b':')?;
+        let field = match &*key {
+            b"prediction_id" => Field::Id,
+            b"occurred_at" => Field::Time,
+            b"model" => Field::Model,
+            b"segments" => Field::Segments,
+            b"features" => Field::Features,
+            b"prediction" => Field::Prediction,
+            b"embeddings" => Field::Embeddings,
+            b"specversion" => return None,
+            _ => Field::Other,
+        };
+        self.fields.truncate(nth.min(FIELDS_MAX));
+        if self.fields.len() == nth {
+            self.fields.push((scanner.since(begin), field));
+        }
+        Some(field)
+    }
+
     fn read_model(&mut self, scanner: &mut Scanner<'e>, limits: &Limits) -> Option<()> {
+        if !self.model_written.is_empty() && scanner.take_all(self.model_written) {
+            return Some(());
+        }
+        let begin = scanner.here()?;
+        (self.model_written, self.model, self.version) = (b"", Text::Borrowed(b""), None);
+        self.read_new_model(scanner, limits)?;
+        self.model_written = scanner.since(begin);
+        Some(())
+    }
+
+    fn read_new_model(&mut self, scanner: &mut Scanner<'e>, limits: &Limits) -> Option<()> {
         if scanner.next_byte()? != b'{' {
             let Scalar::Text(text) = scanner.scalar()? else { return None };
             self.model = within(text, limits)?;
@@ -126,35 +183,31 @@ impl<'e> Event<'e> {
         if scanner.next_byte()? == b'n' {
             return scanner.skip();
         }
-        let (features, habit) = (&mut self.features, &mut self.habit);
         scanner.members(|scanner| {
-            let nth = features.len();
-            let key = match habit.get(nth) {
-                Some((member, key)) if scanner.take_all(member) => key.clone(),
-                _ => learned(scanner, habit, nth, limits)?,
+            let nth = self.features.len();
+            let name = match self.names.get(nth) {
+                Some((written, name)) if scanner.take_all(written) => name.clone(),
+                _ => self.learn_name(scanner, nth, limits)?,
             };
-            features.push((key, feature(scanner, limits)?));
+            self.features.push((name, feature(scanner, limits)?));
             (nth < limits.features).then_some(())
         })
     }
-}
 
-/// Read a feature's name and the colon; take note of them for the next event.
-#[cold]
-fn learned<'e>(scanner: &mut Scanner<'e>, habit: &mut Habit<'e>, nth: usize, limits: &Limits) -> Option<Text<'e>> {
-    let begin = scanner.here()?;
-    let key = within(scanner.text()?, limits)?;
-    scanner.take(b':')?;
-    if limits.free_text.iter().any(|free| **free == *key) {
-        return None;
-    }
-    if let Text::Borrowed(_) = key {
-        habit.truncate(nth);
-        if habit.len() == nth {
-            habit.push((scanner.since(begin), key.clone()));
+    /// Read a feature's name and the colon; take note of them for the next event.
+    #[cold]
+    fn learn_name(&mut self, scanner: &mut Scanner<'e>, nth: usize, limits: &Limits) -> Option<Text<'e>> {
+        let begin = scanner.here()?;
+        let name = within(scanner.text()?, limits)?;
+        scanner.take(b':')?;
+        if *name == *SCORE || *name == *LABEL || limits.free_text.iter().any(|free| **free == *name) {
+            return None;
         }
+        self.layout += 1;
+        self.names.truncate(nth);
+        self.names.push((scanner.since(begin), name.clone()));
+        Some(name)
     }
-    Some(key)
 }
 
 #[inline]
