@@ -67,9 +67,11 @@ docs: $(DEV)
 quick: $(DEV)
 	$(BIN)/python benchmarks/replay.py --quick
 	$(BIN)/python benchmarks/null_rate.py --quick
+	$(BIN)/python benchmarks/decode.py --quick
 
 bench: $(DEV) ## events per second, against a plain loop over river, in the same run
 	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/decode.py
 
 accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accuracy EVALUATE=path [ARGS=… WRITE=docs/accuracy.md]
 	@test -f "$(EVALUATE)" || { \

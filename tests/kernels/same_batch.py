@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from streamdrift.blocks.assemble import Assembler, Batch
 from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.column import Column
 from streamdrift.blocks.vectors import Vectors
+from streamdrift.kernels import compiled
 from streamdrift.kernels.decode import CompiledAssembler
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 
+needs_compiled = pytest.mark.skipif(not compiled(), reason="the compiled engine is not installed: no Rust compiler")
 EVENTS = Partition("inference-events", 3)
 
 
@@ -54,8 +57,12 @@ def both(settings: Settings | None = None, *, labels: bool = False) -> tuple[Com
 
 
 def check(
-    given: Sequence[Record], settings: Settings | None = None, *, labels: bool = False, cuts: Sequence[int] = ()
-) -> None:
+    given: Sequence[Record],
+    settings: Settings | None = None,
+    *,
+    labels: bool = False,
+    cuts: Sequence[int] = (),
+) -> CompiledAssembler:
     """Feed both engines these records, in batches that end at ``cuts``; fail where anything differs."""
     ours, theirs = both(settings, labels=labels)
     for begin, end in zip([0, *cuts], [*cuts, len(given)], strict=True):
@@ -63,3 +70,4 @@ def check(
         assert added == theirs.add_many(given[begin:end])
         assert ours.pending == theirs.pending
         assert_same(ours.take(), theirs.take())
+    return ours
