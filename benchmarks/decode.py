@@ -97,7 +97,9 @@ def main(arguments: Sequence[str]) -> int:
         for name, run in runs.items():
             results[name].append(ns_per_event(run, n))
     size = sum(map(len, values)) / n
-    print(f"\nbytes to blocks: {size:.0f} bytes an event, {n} events, {rounds} rounds, Python {platform.python_version()}\n")
+    print(
+        f"\nbytes to blocks: {size:.0f} bytes an event, {n} events, {rounds} rounds, Python {platform.python_version()}\n"
+    )
     print("| | ns per event | of orjson.loads alone |\n|---|---|---|")
     for name, taken in results.items():
         ratios = [mine / theirs for mine, theirs in zip(taken, results["orjson.loads alone"], strict=True)]

@@ -1,5 +1,3 @@
-"""The compiled engine; see the crate's documentation."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,9 +17,7 @@ class Decoder:
         facts: bool,
     ) -> None: ...
     def load_records(self, records: Sequence[Record], begin: int, sources: dict[Partition, int]) -> None: ...
-    def load_values(
-        self, values: list[bytes], offsets: Ints, times: Ints, source: int, replayed: bool, /
-    ) -> None: ...
+    def load_values(self, values: list[bytes], offsets: Ints, times: Ints, source: int, replayed: bool, /) -> None: ...
     def run(self, begin: int, end: int, order: int, due: int | None) -> tuple[int, str, int | None, int | None]: ...
     def push(
         self,

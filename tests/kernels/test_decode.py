@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from same_batch import EVENTS, assert_same, both, check, needs_compiled, records
+from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_compiled, records
 
 from streamdrift.events.label import Label
 from streamdrift.ports import Partition, Record
@@ -23,7 +23,9 @@ pytestmark = needs_compiled
 OTHER = Partition("inference-events", 4)
 MIXED = Settings(free_text=("comment",), segments=("origin", "shop"), text_length_max=12, features_per_event_max=7)
 
-texts = st.sampled_from(["", "a", "b", "EWR", "ü", "日本語", "a longer text than twelve", 'quote"', "back\\slash", "\n", "😀"])
+texts = st.sampled_from(
+    ["", "a", "b", "EWR", "ü", "日本語", "a longer text than twelve", 'quote"', "back\\slash", "\n", "😀"]
+)
 numbers = (
     st.integers(-(2**70), 2**70)
     | st.integers(-1_000, 1_000)
@@ -34,7 +36,18 @@ numbers = (
 plain = st.none() | st.booleans() | numbers | texts
 odd = plain | st.sampled_from([[], {}, [1, "x"], {"a": [1]}])
 names = st.sampled_from(
-    ["x", "y", "z", "ü", "", "comment", "a name that is long", "a name that is longer", "prediction.score", "embedding.e.0"]
+    [
+        "x",
+        "y",
+        "z",
+        "ü",
+        "",
+        "comment",
+        "a name that is long",
+        "a name that is longer",
+        "prediction.score",
+        "embedding.e.0",
+    ]
 )
 times = (
     st.none()
@@ -42,20 +55,35 @@ times = (
     | st.floats(-1.5, 1e14)
     | st.datetimes().map(lambda t: t.isoformat() + "Z")
     | st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat())
-    | st.sampled_from(["2013-04-01T08:15:00.1239+02:00", "2013-04-01 08:15:00Z", "20130401T081500Z", "noon", True, "2013-02-29T00:00:00Z"])
+    | st.sampled_from(
+        [
+            "2013-04-01T08:15:00.1239+02:00",
+            "2013-04-01 08:15:00Z",
+            "20130401T081500Z",
+            "noon",
+            True,
+            "2013-02-29T00:00:00Z",
+        ]
+    )
 )
 probabilities = st.dictionaries(st.sampled_from("abc"), st.floats(0, 1), max_size=2)
 
 
 def an_event(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
-        {"model": st.sampled_from(["m", "n", {"name": "m"}, {"name": "m", "version": "1"}, {"version": 2, "name": "n"}])},
+        {
+            "model": st.sampled_from(
+                ["m", "n", {"name": "m"}, {"name": "m", "version": "1"}, {"version": 2, "name": "n"}]
+            )
+        },
         optional={
             "features": st.none() | st.dictionaries(names, values, max_size=8),
-            "segments": st.none() | st.dictionaries(st.sampled_from(["origin", "carrier", "shop", "a long dimension"]), values),
+            "segments": st.none()
+            | st.dictionaries(st.sampled_from(["origin", "carrier", "shop", "a long dimension"]), values),
             "prediction": st.none()
             | st.fixed_dictionaries(
-                {}, optional={"score": values, "label": values, "other": odd, "probabilities": st.none() | probabilities}
+                {},
+                optional={"score": values, "label": values, "other": odd, "probabilities": st.none() | probabilities},
             ),
             "prediction_id": values,
             "occurred_at": times,
@@ -151,7 +179,10 @@ def test_any_bytes_are_decoded_or_refused(values: list[bytes]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**64), 2**65), st.sampled_from(["{}", "{:e}", "{:.20f}", "{:.17g}", "{:.25e}"]))
+@given(
+    st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**64), 2**65),
+    st.sampled_from(["{}", "{:e}", "{:.20f}", "{:.17g}", "{:.25e}"]),
+)
 def test_numbers_are_rounded_as_orjson_rounds_them(number: float, form: str) -> None:
     check(records([b'{"model":"m","features":{"x":%s,"y":1}}' % form.format(number).encode()]))
 
@@ -164,7 +195,15 @@ def test_events_of_the_plain_shape_are_not_handed_to_the_reference(monkeypatch: 
         "occurred_at": "2013-04-01T08:15:00.5+02:00",
         "model": {"name": "flights", "version": 7},
         "segments": {"origin": "EWR", "carrier": "Ü\n", "late": True, "gate": 5, "none": None},
-        "features": {"a": 1, "b": -2.5e-3, "c": "text", "d": None, "e": False, "f": 12345678901234567890, "g": 0.1 + 0.2},
+        "features": {
+            "a": 1,
+            "b": -2.5e-3,
+            "c": "text",
+            "d": None,
+            "e": False,
+            "f": 12345678901234567890,
+            "g": 0.1 + 0.2,
+        },
         "prediction": {"score": 0.31, "label": "on-time", "by": [1, {}]},
         "tags": {"request_id": "r-9", "path": ["x", 1]},
     }

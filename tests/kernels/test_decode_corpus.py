@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from same_batch import check, needs_compiled, records
+from tests.kernels.same_batch import check, needs_compiled, records
 
 from streamdrift.settings import Settings
 
@@ -35,8 +35,16 @@ VALUES = (
     b"0." + b"0" * 400 + b"1",
     b"1" + b"0" * 308,
     *(b"null true false nul tru fals NULL True nulll truee 'a' a undefined None".split(b" ")),
-    *(b'"" "a" "\\"" "\\\\" "\\/" "\\b\\f\\n\\r\\t" "\\u0041" "\\u00fc" "\\uFFFF" "\\u0000" "\\ud83d\\ude00"'.split(b" ")),
-    *(b'"\\ud800" "\\udc00" "\\ud800\\ud800" "\\ud800x" "\\ud800\\n" "\\u12" "\\u12g4" "\\x41" "\\a" "\\" "\\"'.split(b" ")),
+    *(
+        b'"" "a" "\\"" "\\\\" "\\/" "\\b\\f\\n\\r\\t" "\\u0041" "\\u00fc" "\\uFFFF" "\\u0000" "\\ud83d\\ude00"'.split(
+            b" "
+        )
+    ),
+    *(
+        b'"\\ud800" "\\udc00" "\\ud800\\ud800" "\\ud800x" "\\ud800\\n" "\\u12" "\\u12g4" "\\x41" "\\a" "\\" "\\"'.split(
+            b" "
+        )
+    ),
     *(b'"a" "a "a"" ""a "a"x "a',),
     b'"\t"',
     b'"\n"',
@@ -49,7 +57,9 @@ VALUES = (
     b'"\xf4\x90\x80\x80"',  # beyond Unicode
     b'"\xf0\x9f\x98\x80"',
     b'"\xe2\x82"',
-    b"[] {} [1] [1,] [,1] [1 2] {\"a\":1} {\"a\":1,} {\"a\"} {a:1} {'a':1} {\"a\":1 \"b\":2} {1:2} {\"a\"::1}".replace(b"} {", b"}\0{"),
+    b'[] {} [1] [1,] [,1] [1 2] {"a":1} {"a":1,} {"a"} {a:1} {\'a\':1} {"a":1 "b":2} {1:2} {"a"::1}'.replace(
+        b"} {", b"}\0{"
+    ),
 )
 EVENTS = [
     *map(feature, VALUES),
@@ -140,7 +150,11 @@ EVENTS = [
     b'{"a":' * 100_000,
 ]
 TIMES = [
-    *(b"0 -0 -1 0.5 -0.5 1364804100000 1364804100000.7 1e12 253402300799999 253402300800000 1e30 1e999 null true [] {}".split(b" ")),
+    *(
+        b"0 -0 -1 0.5 -0.5 1364804100000 1364804100000.7 1e12 253402300799999 253402300800000 1e30 1e999 null true [] {}".split(
+            b" "
+        )
+    ),
     *(
         b'"%s"' % text
         for text in (

@@ -84,7 +84,14 @@ pub struct Column {
 
 impl Column {
     fn new(name: &[u8], row: usize, room: usize) -> Self {
-        Self { name: name.into(), first_row: row, numbers: Vec::with_capacity(room), kinds: Vec::new(), texts: None, seen: 0 }
+        Self {
+            name: name.into(),
+            first_row: row,
+            numbers: Vec::with_capacity(room),
+            kinds: Vec::new(),
+            texts: None,
+            seen: 0,
+        }
     }
 
     /// Set the value of a row behind all that are set; in between the feature is absent.
@@ -236,11 +243,19 @@ impl Model {
     }
 
     pub fn segment(&mut self, nth: usize, name: &[u8], row: usize, value: &[u8]) {
-        let expected = self.dimensions.get(nth).is_some_and(|(known, _, _)| **known == *name);
-        let slot = if expected { Some(nth) } else { self.by_dimension.get(name).copied() };
+        let expected = self
+            .dimensions
+            .get(nth)
+            .is_some_and(|(known, _, _)| **known == *name);
+        let slot = if expected {
+            Some(nth)
+        } else {
+            self.by_dimension.get(name).copied()
+        };
         let slot = slot.unwrap_or_else(|| {
             self.dimensions.push((name.into(), row, Coded::default()));
-            self.by_dimension.insert(name.into(), self.dimensions.len() - 1);
+            self.by_dimension
+                .insert(name.into(), self.dimensions.len() - 1);
             self.dimensions.len() - 1
         });
         self.dimensions[slot].2.set(row, value);
@@ -281,14 +296,24 @@ impl Model {
 
     /// Add an event; false where the reference has to, and then nothing was added.
     fn add(&mut self, event: &Event, place: Place, time: i64, with_facts: bool) -> bool {
-        let fact = if with_facts { fact_of(event) } else { Some(Fact::None) };
-        let Some(fact) = fact.filter(|_| self.find(event)) else { return false };
+        let fact = if with_facts {
+            fact_of(event)
+        } else {
+            Some(Fact::None)
+        };
+        let Some(fact) = fact.filter(|_| self.find(event)) else {
+            return false;
+        };
         if with_facts {
             self.facts.push(fact);
         }
         let row = self.begin(place, time, event.version.as_deref());
         for (nth, (name, value)) in event.features.iter().enumerate() {
-            let mut slot = if nth < event.own { self.slots[nth] } else { self.slot(nth, name) };
+            let mut slot = if nth < event.own {
+                self.slots[nth]
+            } else {
+                self.slot(nth, name)
+            };
             if slot == NEW {
                 slot = self.add_column(name, row);
                 self.columns[slot].seen = self.turn;
@@ -315,7 +340,9 @@ impl Model {
 
 /// See `blocks/measures.py`, `prediction_of`; None where a label is an integer that needs care.
 fn fact_of(event: &Event) -> Option<Fact> {
-    let Some(id) = &event.id else { return Some(Fact::None) };
+    let Some(id) = &event.id else {
+        return Some(Fact::None);
+    };
     let (mut score, mut label) = (None, Label::None);
     for (name, value) in &event.features[event.own..] {
         if **name == *SCORE {
@@ -329,7 +356,9 @@ fn fact_of(event: &Event) -> Option<Fact> {
             Scalar::Bool(value) => Label::Bool(*value),
             Scalar::Text(text) => Label::Text((**text).into()),
             Scalar::Number(_, written, true) if written.len() > 18 => return None,
-            Scalar::Number(_, written, true) => Label::Integer(std::str::from_utf8(written).ok()?.parse().ok()?),
+            Scalar::Number(_, written, true) => {
+                Label::Integer(std::str::from_utf8(written).ok()?.parse().ok()?)
+            }
             Scalar::Number(number, _, false) => Label::Number(*number),
         };
     }
@@ -354,12 +383,19 @@ impl Models {
     pub fn take(&mut self) -> Vec<Model> {
         let Self { mut models, .. } = std::mem::take(self);
         models.retain(|model| model.rows() > 0);
-        self.rows = models.iter().map(|model| (model.name.clone(), model.rows())).collect();
+        self.rows = models
+            .iter()
+            .map(|model| (model.name.clone(), model.rows()))
+            .collect();
         models
     }
 
     pub fn model(&mut self, name: &[u8]) -> &mut Model {
-        if self.models.get(self.last).is_none_or(|last| *last.name != *name) {
+        if self
+            .models
+            .get(self.last)
+            .is_none_or(|last| *last.name != *name)
+        {
             self.last = match self.by_name.get(name) {
                 Some(&at) => at,
                 None => self.begin(name),

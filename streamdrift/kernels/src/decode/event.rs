@@ -60,7 +60,10 @@ enum Field {
 
 impl<'e> Event<'e> {
     pub fn of_layout(layout: u64) -> Self {
-        Self { layout, ..Self::default() }
+        Self {
+            layout,
+            ..Self::default()
+        }
     }
 
     /// Read an event into `self`.
@@ -92,17 +95,22 @@ impl<'e> Event<'e> {
                 Field::Features => self.read_features(scanner, limits)?,
                 Field::Prediction => (score, label) = prediction(scanner, limits)?,
                 Field::Embeddings => {
-                    let Scalar::Null = scanner.scalar()? else { return None };
+                    let Scalar::Null = scanner.scalar()? else {
+                        return None;
+                    };
                 }
                 Field::Other => scanner.skip()?,
             }
             Some(())
         })?;
         self.own = self.features.len();
-        self.features.extend(score.map(|value| (Text::Borrowed(SCORE), value)));
-        self.features.extend(label.map(|value| (Text::Borrowed(LABEL), value)));
+        self.features
+            .extend(score.map(|value| (Text::Borrowed(SCORE), value)));
+        self.features
+            .extend(label.map(|value| (Text::Borrowed(LABEL), value)));
         let modelled = seen & (1 << Field::Model as u32) != 0 && !self.model.is_empty();
-        let complete = modelled && !self.features.is_empty() && self.features.len() <= limits.features;
+        let complete =
+            modelled && !self.features.is_empty() && self.features.len() <= limits.features;
         (complete && scanner.at_end()).then_some(())
     }
 
@@ -143,7 +151,9 @@ impl<'e> Event<'e> {
 
     fn read_new_model(&mut self, scanner: &mut Scanner<'e>, limits: &Limits) -> Option<()> {
         if scanner.next_byte()? != b'{' {
-            let Scalar::Text(text) = scanner.scalar()? else { return None };
+            let Scalar::Text(text) = scanner.scalar()? else {
+                return None;
+            };
             self.model = within(text, limits)?;
             return Some(());
         }
@@ -151,10 +161,14 @@ impl<'e> Event<'e> {
         scanner.object(|scanner, key| {
             match &*key {
                 b"name" if !named => {
-                    let Scalar::Text(text) = scanner.scalar()? else { return None };
+                    let Scalar::Text(text) = scanner.scalar()? else {
+                        return None;
+                    };
                     (self.model, named) = (within(text, limits)?, true);
                 }
-                b"version" if !versioned => (self.version, versioned) = (name(scanner.scalar()?, limits)?, true),
+                b"version" if !versioned => {
+                    (self.version, versioned) = (name(scanner.scalar()?, limits)?, true)
+                }
                 b"name" | b"version" => return None,
                 _ => return scanner.skip(),
             }
@@ -167,11 +181,17 @@ impl<'e> Event<'e> {
             return scanner.skip();
         }
         scanner.object(|scanner, key| {
-            if self.segments.len() == limits.segments || self.segments.iter().any(|(known, _)| *known == key) {
+            if self.segments.len() == limits.segments
+                || self.segments.iter().any(|(known, _)| *known == key)
+            {
                 return None;
             }
             let value = match scanner.scalar()? {
-                Scalar::Bool(value) => Some(Text::Borrowed(if value { b"true".as_slice() } else { b"false" })),
+                Scalar::Bool(value) => Some(Text::Borrowed(if value {
+                    b"true".as_slice()
+                } else {
+                    b"false"
+                })),
                 other => name(other, limits)?,
             };
             self.segments.push((within(key, limits)?, value));
@@ -196,11 +216,17 @@ impl<'e> Event<'e> {
 
     /// Read a feature's name and the colon; take note of them for the next event.
     #[cold]
-    fn learn_name(&mut self, scanner: &mut Scanner<'e>, nth: usize, limits: &Limits) -> Option<Text<'e>> {
+    fn learn_name(
+        &mut self,
+        scanner: &mut Scanner<'e>,
+        nth: usize,
+        limits: &Limits,
+    ) -> Option<Text<'e>> {
         let begin = scanner.here()?;
         let name = within(scanner.text()?, limits)?;
         scanner.take(b':')?;
-        if *name == *SCORE || *name == *LABEL || limits.free_text.iter().any(|free| **free == *name) {
+        if *name == *SCORE || *name == *LABEL || limits.free_text.iter().any(|free| **free == *name)
+        {
             return None;
         }
         self.layout += 1;
@@ -228,7 +254,9 @@ fn name<'e>(value: Scalar<'e>, limits: &Limits) -> Option<Option<Text<'e>>> {
     match value {
         Scalar::Null => Some(None),
         Scalar::Text(text) => within(text, limits).map(Some),
-        Scalar::Number(_, written, true) if written[0] != b'-' && written.len() <= 18.min(limits.text) => {
+        Scalar::Number(_, written, true)
+            if written[0] != b'-' && written.len() <= 18.min(limits.text) =>
+        {
             Some(Some(Text::Borrowed(written)))
         }
         _ => None,
@@ -239,7 +267,8 @@ fn time(value: &Scalar<'_>) -> Option<Option<i64>> {
     match value {
         Scalar::Null => Some(None),
         Scalar::Text(text) => rfc3339(text).map(Some),
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // both are below 2^53
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+        // both are below 2^53
         Scalar::Number(ms, _, _) if (0.0..=MS_MAX as f64).contains(ms) => Some(Some(*ms as i64)),
         _ => None,
     }
