@@ -77,7 +77,13 @@ class SystemClock:
 
 def settings_of_process() -> Loaded:
     """Read the environment of this process."""
-    return load(os.environ, root=Path.cwd())
+    return _installed(load(os.environ, root=Path.cwd()))
+
+
+def _installed(loaded: Loaded) -> Loaded:
+    """The same settings; a problem where they ask for an engine that isn't there."""
+    kernels.engine(loaded.settings.engine)
+    return loaded
 
 
 def config_show(*, as_json: bool) -> int:
@@ -86,7 +92,7 @@ def config_show(*, as_json: bool) -> int:
     facts = {
         "budget": in_words(loaded.settings.policy),
         "config_hash": config_hash(loaded.settings),
-        "engine": kernels.ENGINE,
+        "engine": kernels.engine(loaded.settings.engine).name,
         "version": __version__,
     }
     _print(show_json(loaded, facts) if as_json else show(loaded, facts))
@@ -136,7 +142,7 @@ def tune(options: Tune) -> int:
 def _settings_in(path: str) -> Loaded:
     """The settings of one file, with the environment over it as services have it."""
     try:
-        return load({**os.environ, CONFIG: path}, root=Path.cwd())
+        return _installed(load({**os.environ, CONFIG: path}, root=Path.cwd()))
     except SettingsProblem as e:
         raise SettingsProblem(f"--diff {path}: {str(e).replace(f'{CONFIG}: ', '')}") from None
 
@@ -285,7 +291,8 @@ class Service:
         self.metrics = Metrics()
         self.health = Health(self.clock)
         self.config_hash = config_hash(self.settings)
-        self.metrics.info.info({"version": __version__, "engine": kernels.ENGINE, "config_hash": self.config_hash})
+        self._engine = kernels.engine(self.settings.engine).name
+        self.metrics.info.info({"version": __version__, "engine": self._engine, "config_hash": self.config_hash})
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
         self._failure: Fatal | None = None
@@ -313,7 +320,7 @@ class Service:
         self.log.info(
             "starting",
             version=__version__,
-            engine=kernels.ENGINE,
+            engine=self._engine,
             config_hash=self.config_hash,
             port=server.port,
         )

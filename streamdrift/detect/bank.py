@@ -234,7 +234,9 @@ class Bank:
             anomalies = anomalies.model_copy(update={"enabled": False})
         return Series(
             Identity(group.model, group.segment, feature, role, self._config_hash, suffix),
-            WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
+            WatchSettings(
+                found.detectors, found.policy, anomalies, settings.reference, settings.categories_max, settings.engine
+            ),
             self.invalid,
             self.states,
         )

@@ -30,6 +30,13 @@ ONSET_NATS = 3.0
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
+Judged = tuple[list[Floats], float, bool, bool]
+"""A calibration's arrays in their order, the threshold, and whether rises and falls count."""
+Told = tuple[Ints, Ints, Ints, int, int, int]
+"""A scan's state: running sums and first event times as in ``Evidence``, the sum of the stretch that is not full yet, the time of its
+first event, its number of events, and the number of full stretches."""
+
+
 @dataclass(slots=True)
 class Evidence:
     """What a scan saw at the ends of m stretches.
@@ -148,6 +155,21 @@ class Scan:
     def still(self) -> bool:
         """Whether every sum that a window can reach is the same: nothing but zeros came."""
         return not self._partial.any() and not (self._history[-1] - self._history[0]).any()
+
+    def told(self) -> Told:
+        """Return the state, for whoever goes on from it."""
+        since = self._partial_time if self._filled else 0
+        return self._history, self._firsts, self._partial, since, self._filled, self.stretches
+
+    def adopt(self, told: Told) -> None:
+        """Go on from a state."""
+        self._history, self._firsts, self._partial, self._partial_time, self._filled, self.stretches = told
+
+    def judged(self, threshold: float) -> Judged:
+        """Return what the compiled scan needs to know."""
+        k = self.calibration
+        normal = [k.mean, k.sd, k.size, k.low, k.high, k.skew_up, k.skew_down, k.n]
+        return [np.ascontiguousarray(array, np.float64) for array in normal], threshold, self._up, self._down
 
     def recent(self, back: int) -> float:
         """Mean of the first score over the last ``back`` stretches; 0 before there is one."""

@@ -7,39 +7,57 @@ is rejected, and every value are those of ``blocks.assemble.Assembler``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from streamdrift.blocks.assemble import Added, Assembler, vectors_of
 from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.breadth import of_embeddings
-from streamdrift.blocks.column import Column
+from streamdrift.blocks.column import Bools, Bytes, Codes, Column, Floats, Ints
 from streamdrift.errors import Rejected
 from streamdrift.events import inference
-from streamdrift.kernels import compiled
+from streamdrift.kernels import engine
 from streamdrift.ports import Partition, Record
 from streamdrift.records import Run
 from streamdrift.settings import Settings
 
-if TYPE_CHECKING:
-    from streamdrift.kernels._compiled import Decoder
-
 
 def assembler(settings: Settings, *, labels: bool = False) -> Assembler:
-    """Return the assembler of the engine that runs; see ``Assembler``."""
-    return CompiledAssembler(settings, labels=labels) if compiled() else Assembler(settings, labels=labels)
+    """Return the assembler of the engine that the settings choose; see ``Assembler``."""
+    if engine(settings.engine).name == "compiled":
+        return CompiledAssembler(settings, labels=labels)
+    return Assembler(settings, labels=labels)
+
+
+_Coded = tuple[Codes, tuple[str, ...]]
+
+
+class _Taken(NamedTuple):
+    """What the decoder has of one model: the arrays of a ``Block``, sources by number, names with the first row that has them."""
+
+    model: str
+    times: Ints
+    source: Codes
+    sources: list[int]
+    offsets: Ints
+    orders: Ints
+    muted: Bools
+    versions: _Coded
+    columns: list[tuple[str, int, Floats, Bytes | None, _Coded | None]]
+    dimensions: list[tuple[str, int, _Coded]]
+    facts: tuple[Any, ...]
 
 
 class CompiledAssembler(Assembler):
     """See ``Assembler``."""
 
     def __init__(self, settings: Settings, *, labels: bool = False) -> None:
-        from streamdrift.kernels._compiled import Decoder  # noqa: PLC0415 - it is not there on every machine
+        from streamdrift.kernels import _compiled  # noqa: PLC0415 - it is not there on every machine
 
         super().__init__(settings, labels=labels)
         limits = self._limits
-        self._decoder: Decoder = Decoder(
+        self._decoder = _compiled.Decoder(
             limits.max_event_bytes,
             limits.features_per_event_max,
             limits.segments_per_event_max,
@@ -112,61 +130,48 @@ class CompiledAssembler(Assembler):
 
     def _take_events(self) -> list[Block]:
         partitions = tuple(self._sources)
-        blocks = [self._made(partitions, *model) for model in self._decoder.take()]
+        blocks = [self._made(_Taken(*model), partitions) for model in self._decoder.take()]
         self._embeddings = {}
         return blocks
 
-    def _made(
-        self,
-        partitions: tuple[Partition, ...],
-        model: str,
-        times: Any,
-        source: Any,
-        sources: list[int],
-        offsets: Any,
-        orders: Any,
-        muted: Any,
-        versions: tuple[Any, tuple[str, ...]],
-        columns: list[tuple[str, int, Any, Any, tuple[Any, tuple[str, ...]] | None]],
-        dimensions: list[tuple[str, int, tuple[Any, tuple[str, ...]]]],
-        facts: tuple[Any, ...],
-    ) -> Block:
-        n = len(times)
+    def _made(self, taken: _Taken, partitions: tuple[Partition, ...]) -> Block:
+        model, n = taken.model, len(taken.times)
         embeddings = self._embeddings.get(model, [])
+        features, dimensions = self._features(taken, embeddings), self._watched(taken)
         before = self._rows_before("events", model, n)
         return Block(
             model,
             {},
             "events",
-            times,
-            source,
-            tuple(partitions[number] for number in sources),
-            offsets,
+            taken.times,
+            taken.source,
+            tuple(partitions[number] for number in taken.sources),
+            taken.offsets,
             np.arange(before + 1, before + n + 1, dtype=np.int64),
-            self._known("events", model).of_first(n, self._features(columns, embeddings), self._watched(dimensions)),
-            orders,
-            muted,
-            Coded(*versions),
+            self._known("events", model).of_first(n, features, dimensions),
+            taken.orders,
+            taken.muted,
+            Coded(*taken.versions),
             {
                 name[: self._text_max]: Column(numbers, kinds, *((None, ()) if texts is None else texts))
-                for name, _, numbers, kinds, texts in columns
+                for name, _, numbers, kinds, texts in taken.columns
             },
-            {name: Coded(*coded) for name, _, coded in dimensions},
+            {name: Coded(*coded) for name, _, coded in taken.dimensions},
             vectors_of(embeddings),
-            facts if any(facts) else (),
+            taken.facts if any(taken.facts) else (),
         )
 
-    def _features(self, columns: Any, embeddings: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, str]]:
+    def _features(self, taken: _Taken, embeddings: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, str]]:
         """Return the names of what is watched, each with the first row that has it, rising."""
-        first = [(row, name) for name, row, *_ in columns]
+        first = [(row, name) for name, row, *_ in taken.columns]
         if embeddings:
             first += [(row, name) for row, of_row in embeddings for name in of_embeddings(of_row)]
             first.sort(key=lambda place: place[0])
         return first
 
-    def _watched(self, dimensions: Any) -> list[tuple[int, str]]:
+    def _watched(self, taken: _Taken) -> list[tuple[int, str]]:
         wanted = self._dimensions
-        return [(row, name) for name, row, _ in dimensions if wanted is None or name in wanted]
+        return [(row, name) for name, row, _ in taken.dimensions if wanted is None or name in wanted]
 
 
 def _later(a: int | None, b: int | None) -> int | None:

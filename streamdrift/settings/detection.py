@@ -14,6 +14,8 @@ class ReferenceSettings(Section):
 
     events: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """First clean events of a series that become its reference window."""
+    first_events: Annotated[int, Field(ge=100, le=100_000)] = 1_000
+    """Events of a model that span three days after which its series are judged by what was seen so far, until there are `events`."""
     segment_events: Annotated[int, Field(ge=100, le=100_000)] = 100
     """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
     baseline: FilePath | None = None

@@ -11,12 +11,12 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_compiled, records
 
 from streamdrift.events.label import Label
 from streamdrift.ports import Partition, Record
 from streamdrift.records import Run
 from streamdrift.settings import Settings
+from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_compiled, records
 
 pytestmark = needs_compiled
 

@@ -6,9 +6,9 @@ import json
 import random
 
 import pytest
-from tests.kernels.same_batch import check, needs_compiled, records
 
 from streamdrift.settings import Settings
+from tests.kernels.same_batch import check, needs_compiled, records
 
 pytestmark = needs_compiled
 

@@ -57,22 +57,11 @@ impl Decoder {
             text: text_max,
             free_text: free_text.into_iter().map(String::into_bytes).collect(),
         };
-        Self {
-            limits,
-            facts,
-            loaded: Loaded::default(),
-            models: Models::default(),
-            layout: 0,
-        }
+        Self { limits, facts, loaded: Loaded::default(), models: Models::default(), layout: 0 }
     }
 
     /// Load records one by one, from `begin` on; `sources` numbers their partitions.
-    fn load_records(
-        &mut self,
-        records: &Bound<'_, PyAny>,
-        begin: usize,
-        sources: &Bound<'_, PyDict>,
-    ) -> PyResult<()> {
+    fn load_records(&mut self, records: &Bound<'_, PyAny>, begin: usize, sources: &Bound<'_, PyDict>) -> PyResult<()> {
         self.loaded.records(records, begin, sources)
     }
 
@@ -85,22 +74,14 @@ impl Decoder {
         source: i32,
         replayed: bool,
     ) -> PyResult<()> {
-        self.loaded
-            .values(values, &offsets, &times, source, replayed)
+        self.loaded.values(values, &offsets, &times, source, replayed)
     }
 
     /// Decode from the loaded event `begin` on, the first one with this `order`, up to `end`, to the first event that is not
     /// of the plain shape (`deferred`, not decoded), or the first whose time comes to `due` (decoded).
     ///
     /// Returns how far it came, why it stopped there, the first event's time, and the latest time; None without events.
-    fn run(
-        &mut self,
-        py: Python<'_>,
-        begin: usize,
-        end: usize,
-        order: i64,
-        due: Option<i64>,
-    ) -> Reached {
+    fn run(&mut self, py: Python<'_>, begin: usize, end: usize, order: i64, due: Option<i64>) -> Reached {
         py.detach(|| self.decode(begin..end.min(self.loaded.len()), order, due))
     }
 
@@ -120,9 +101,7 @@ impl Decoder {
         let place = self.loaded.place(index, order)?;
         let model = self.models.model(model.as_bytes());
         if self.facts {
-            model
-                .facts
-                .push(fact.map_or(columns::Fact::None, columns::Fact::Given));
+            model.facts.push(fact.map_or(columns::Fact::None, columns::Fact::Given));
         }
         let row = model.begin(place, time, version.map(str::as_bytes));
         python::set_row(model, row, segments, signals, self.limits.text)?;
@@ -143,16 +122,8 @@ impl Decoder {
 impl Decoder {
     fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> Reached {
         let mut event = Event::of_layout(self.layout + 1);
-        let Self {
-            limits,
-            facts,
-            loaded,
-            models,
-            ..
-        } = self;
-        let reached = decode(
-            &mut event, limits, *facts, loaded, models, range, order, due,
-        );
+        let Self { limits, facts, loaded, models, .. } = self;
+        let reached = decode(&mut event, limits, *facts, loaded, models, range, order, due);
         self.layout = event.layout;
         reached
     }
@@ -179,10 +150,7 @@ fn decode<'e>(
             return (index, DEFERRED, first, latest);
         }
         let time = event.time.unwrap_or(loaded.times[index]);
-        let place = Place {
-            order,
-            ..loaded.places[index]
-        };
+        let place = Place { order, ..loaded.places[index] };
         if !models.add(event, place, time, facts) {
             return (index, DEFERRED, first, latest);
         }

@@ -22,15 +22,16 @@ type Map<V> = HashMap<Box<[u8]>, V, RandomState>;
 /// Distinct texts, coded in order of appearance.
 #[derive(Default)]
 pub struct Texts {
-    pub texts: Vec<Box<[u8]>>,
+    pub all: Vec<Box<[u8]>>,
     codes: Map<i32>,
     last: usize,
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // there are fewer texts in a batch than 2^31
 impl Texts {
     #[inline]
     pub fn code(&mut self, text: &[u8]) -> i32 {
-        if self.texts.get(self.last).is_none_or(|last| **last != *text) {
+        if self.all.get(self.last).is_none_or(|last| **last != *text) {
             self.last = match self.codes.get(text) {
                 Some(&code) => code as usize,
                 None => self.add(text),
@@ -40,8 +41,8 @@ impl Texts {
     }
 
     fn add(&mut self, text: &[u8]) -> usize {
-        let code = self.texts.len();
-        self.texts.push(text.into());
+        let code = self.all.len();
+        self.all.push(text.into());
         self.codes.insert(text.into(), code as i32);
         code
     }
@@ -243,19 +244,11 @@ impl Model {
     }
 
     pub fn segment(&mut self, nth: usize, name: &[u8], row: usize, value: &[u8]) {
-        let expected = self
-            .dimensions
-            .get(nth)
-            .is_some_and(|(known, _, _)| **known == *name);
-        let slot = if expected {
-            Some(nth)
-        } else {
-            self.by_dimension.get(name).copied()
-        };
+        let expected = self.dimensions.get(nth).is_some_and(|(known, _, _)| **known == *name);
+        let slot = if expected { Some(nth) } else { self.by_dimension.get(name).copied() };
         let slot = slot.unwrap_or_else(|| {
             self.dimensions.push((name.into(), row, Coded::default()));
-            self.by_dimension
-                .insert(name.into(), self.dimensions.len() - 1);
+            self.by_dimension.insert(name.into(), self.dimensions.len() - 1);
             self.dimensions.len() - 1
         });
         self.dimensions[slot].2.set(row, value);
@@ -296,11 +289,7 @@ impl Model {
 
     /// Add an event; false where the reference has to, and then nothing was added.
     fn add(&mut self, event: &Event, place: Place, time: i64, with_facts: bool) -> bool {
-        let fact = if with_facts {
-            fact_of(event)
-        } else {
-            Some(Fact::None)
-        };
+        let fact = if with_facts { fact_of(event) } else { Some(Fact::None) };
         let Some(fact) = fact.filter(|_| self.find(event)) else {
             return false;
         };
@@ -309,11 +298,7 @@ impl Model {
         }
         let row = self.begin(place, time, event.version.as_deref());
         for (nth, (name, value)) in event.features.iter().enumerate() {
-            let mut slot = if nth < event.own {
-                self.slots[nth]
-            } else {
-                self.slot(nth, name)
-            };
+            let mut slot = if nth < event.own { self.slots[nth] } else { self.slot(nth, name) };
             if slot == NEW {
                 slot = self.add_column(name, row);
                 self.columns[slot].seen = self.turn;
@@ -356,9 +341,7 @@ fn fact_of(event: &Event) -> Option<Fact> {
             Scalar::Bool(value) => Label::Bool(*value),
             Scalar::Text(text) => Label::Text((**text).into()),
             Scalar::Number(_, written, true) if written.len() > 18 => return None,
-            Scalar::Number(_, written, true) => {
-                Label::Integer(std::str::from_utf8(written).ok()?.parse().ok()?)
-            }
+            Scalar::Number(_, written, true) => Label::Integer(std::str::from_utf8(written).ok()?.parse().ok()?),
             Scalar::Number(number, _, false) => Label::Number(*number),
         };
     }
@@ -371,7 +354,7 @@ fn fact_of(event: &Event) -> Option<Fact> {
 /// The models of a batch, in order of appearance.
 #[derive(Default)]
 pub struct Models {
-    pub models: Vec<Model>,
+    all: Vec<Model>,
     by_name: Map<usize>,
     last: usize,
     /// Rows that the models of the last batch had.
@@ -381,34 +364,27 @@ pub struct Models {
 impl Models {
     /// Return the models that have rows, and begin anew.
     pub fn take(&mut self) -> Vec<Model> {
-        let Self { mut models, .. } = std::mem::take(self);
+        let mut models = std::mem::take(self).all;
         models.retain(|model| model.rows() > 0);
-        self.rows = models
-            .iter()
-            .map(|model| (model.name.clone(), model.rows()))
-            .collect();
+        self.rows = models.iter().map(|model| (model.name.clone(), model.rows())).collect();
         models
     }
 
     pub fn model(&mut self, name: &[u8]) -> &mut Model {
-        if self
-            .models
-            .get(self.last)
-            .is_none_or(|last| *last.name != *name)
-        {
+        if self.all.get(self.last).is_none_or(|last| *last.name != *name) {
             self.last = match self.by_name.get(name) {
                 Some(&at) => at,
                 None => self.begin(name),
             };
         }
-        &mut self.models[self.last]
+        &mut self.all[self.last]
     }
 
     fn begin(&mut self, name: &[u8]) -> usize {
         let room = self.rows.get(name).copied().unwrap_or(0);
-        self.models.push(Model::new(name, room));
-        self.by_name.insert(name.into(), self.models.len() - 1);
-        self.models.len() - 1
+        self.all.push(Model::new(name, room));
+        self.by_name.insert(name.into(), self.all.len() - 1);
+        self.all.len() - 1
     }
 
     /// Add an event; false where the reference has to, and then nothing was added.

@@ -60,10 +60,7 @@ enum Field {
 
 impl<'e> Event<'e> {
     pub fn of_layout(layout: u64) -> Self {
-        Self {
-            layout,
-            ..Self::default()
-        }
+        Self { layout, ..Self::default() }
     }
 
     /// Read an event into `self`.
@@ -104,13 +101,10 @@ impl<'e> Event<'e> {
             Some(())
         })?;
         self.own = self.features.len();
-        self.features
-            .extend(score.map(|value| (Text::Borrowed(SCORE), value)));
-        self.features
-            .extend(label.map(|value| (Text::Borrowed(LABEL), value)));
+        self.features.extend(score.map(|value| (Text::Borrowed(SCORE), value)));
+        self.features.extend(label.map(|value| (Text::Borrowed(LABEL), value)));
         let modelled = seen & (1 << Field::Model as u32) != 0 && !self.model.is_empty();
-        let complete =
-            modelled && !self.features.is_empty() && self.features.len() <= limits.features;
+        let complete = modelled && !self.features.is_empty() && self.features.len() <= limits.features;
         (complete && scanner.at_end()).then_some(())
     }
 
@@ -166,9 +160,7 @@ impl<'e> Event<'e> {
                     };
                     (self.model, named) = (within(text, limits)?, true);
                 }
-                b"version" if !versioned => {
-                    (self.version, versioned) = (name(scanner.scalar()?, limits)?, true)
-                }
+                b"version" if !versioned => (self.version, versioned) = (name(scanner.scalar()?, limits)?, true),
                 b"name" | b"version" => return None,
                 _ => return scanner.skip(),
             }
@@ -181,17 +173,11 @@ impl<'e> Event<'e> {
             return scanner.skip();
         }
         scanner.object(|scanner, key| {
-            if self.segments.len() == limits.segments
-                || self.segments.iter().any(|(known, _)| *known == key)
-            {
+            if self.segments.len() == limits.segments || self.segments.iter().any(|(known, _)| *known == key) {
                 return None;
             }
             let value = match scanner.scalar()? {
-                Scalar::Bool(value) => Some(Text::Borrowed(if value {
-                    b"true".as_slice()
-                } else {
-                    b"false"
-                })),
+                Scalar::Bool(value) => Some(Text::Borrowed(if value { b"true".as_slice() } else { b"false" })),
                 other => name(other, limits)?,
             };
             self.segments.push((within(key, limits)?, value));
@@ -216,17 +202,11 @@ impl<'e> Event<'e> {
 
     /// Read a feature's name and the colon; take note of them for the next event.
     #[cold]
-    fn learn_name(
-        &mut self,
-        scanner: &mut Scanner<'e>,
-        nth: usize,
-        limits: &Limits,
-    ) -> Option<Text<'e>> {
+    fn learn_name(&mut self, scanner: &mut Scanner<'e>, nth: usize, limits: &Limits) -> Option<Text<'e>> {
         let begin = scanner.here()?;
         let name = within(scanner.text()?, limits)?;
         scanner.take(b':')?;
-        if *name == *SCORE || *name == *LABEL || limits.free_text.iter().any(|free| **free == *name)
-        {
+        if *name == *SCORE || *name == *LABEL || limits.free_text.iter().any(|free| **free == *name) {
             return None;
         }
         self.layout += 1;
@@ -250,19 +230,19 @@ fn feature<'e>(scanner: &mut Scanner<'e>, limits: &Limits) -> Option<Scalar<'e>>
 }
 
 /// A text, or a small integer as it is written, which is how Python writes it too; the inner None for a null.
+#[allow(clippy::option_option)] // the outer None: left to the reference
 fn name<'e>(value: Scalar<'e>, limits: &Limits) -> Option<Option<Text<'e>>> {
     match value {
         Scalar::Null => Some(None),
         Scalar::Text(text) => within(text, limits).map(Some),
-        Scalar::Number(_, written, true)
-            if written[0] != b'-' && written.len() <= 18.min(limits.text) =>
-        {
+        Scalar::Number(_, written, true) if written[0] != b'-' && written.len() <= 18.min(limits.text) => {
             Some(Some(Text::Borrowed(written)))
         }
         _ => None,
     }
 }
 
+#[allow(clippy::option_option)] // the outer None: left to the reference
 fn time(value: &Scalar<'_>) -> Option<Option<i64>> {
     match value {
         Scalar::Null => Some(None),

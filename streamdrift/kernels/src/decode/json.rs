@@ -27,8 +27,8 @@ pub struct Scanner<'e> {
 
 /// Ten to the power of the index, each of them exact.
 const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
 ];
 
 impl<'e> Scanner<'e> {
@@ -114,10 +114,7 @@ impl<'e> Scanner<'e> {
 
     /// Read an object: `member` gets each key, and reads the value.
     #[inline]
-    pub fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Text<'e>) -> Option<()>,
-    ) -> Option<()> {
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self, Text<'e>) -> Option<()>) -> Option<()> {
         self.members(|scanner| {
             let key = scanner.text()?;
             scanner.take(b':')?;
@@ -246,9 +243,7 @@ impl<'e> Scanner<'e> {
             Some(size) => size,
             None => std::str::from_utf8(written).ok()?.parse().ok()?,
         };
-        number
-            .is_finite()
-            .then_some(Scalar::Number(number, written, integer))
+        number.is_finite().then_some(Scalar::Number(number, written, integer))
     }
 
     fn exponent(&mut self) -> Option<i64> {
@@ -257,11 +252,7 @@ impl<'e> Scanner<'e> {
         self.at += usize::from(negative || self.peek()? == b'+');
         let (begin, mut size) = (self.at, 0);
         self.at = digits(self.bytes, begin, &mut size)?;
-        let size = if self.at - begin > 9 {
-            1_000_000_000
-        } else {
-            i64::try_from(size).ok()?
-        };
+        let size = if self.at - begin > 9 { 1_000_000_000 } else { i64::try_from(size).ok()? };
         Some(if negative { -size } else { size })
     }
 
@@ -297,11 +288,7 @@ impl<'e> Scanner<'e> {
 #[inline]
 fn digits(bytes: &[u8], begin: usize, mantissa: &mut u64) -> Option<usize> {
     let mut at = begin;
-    while let Some(digit) = bytes
-        .get(at)
-        .map(|byte| byte.wrapping_sub(b'0'))
-        .filter(|digit| *digit < 10)
-    {
+    while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
         *mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
         at += 1;
     }
@@ -317,11 +304,7 @@ fn exact(mantissa: u64, length: usize, exponent: i64) -> Option<f64> {
     let power = *POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?)?;
     #[allow(clippy::cast_precision_loss)] // it is at most 2^53
     let mantissa = mantissa as f64;
-    Some(if exponent < 0 {
-        mantissa / power
-    } else {
-        mantissa * power
-    })
+    Some(if exponent < 0 { mantissa / power } else { mantissa * power })
 }
 
 /// Where the next quotation mark, backslash or control character is; None where the bytes end before.
@@ -365,65 +348,26 @@ mod tests {
 
     #[test]
     fn numbers_are_those_of_the_standard_library() {
-        for text in [
-            "0.1",
-            "-0.0",
-            "1e22",
-            "1e23",
-            "9007199254740993",
-            "5e-324",
-            "2.5e-3",
-            "123456789012345678901",
-            "1E+2",
-        ] {
+        for text in
+            ["0.1", "-0.0", "1e22", "1e23", "9007199254740993", "5e-324", "2.5e-3", "123456789012345678901", "1E+2"]
+        {
             let expected: f64 = text.parse().unwrap();
-            assert_eq!(
-                number(text).map(f64::to_bits),
-                Some(expected.to_bits()),
-                "{text}"
-            );
+            assert_eq!(number(text).map(f64::to_bits), Some(expected.to_bits()), "{text}");
         }
         assert_eq!(number("-0").map(f64::to_bits), Some(0));
-        for text in [
-            "01",
-            "1.",
-            ".5",
-            "-",
-            "+1",
-            "1e",
-            "1e+",
-            "1e999",
-            "0x1",
-            "NaN",
-            "-Infinity",
-            "1.e5",
-            "--1",
-        ] {
+        for text in ["01", "1.", ".5", "-", "+1", "1e", "1e+", "1e999", "0x1", "NaN", "-Infinity", "1.e5", "--1"] {
             assert_eq!(number(text), None, "{text}");
         }
     }
 
     #[test]
     fn texts_end_at_the_first_quotation_mark_that_is_not_escaped() {
-        let read = |text: &str| {
-            Scanner::new(text.as_bytes())
-                .text()
-                .map(|t| String::from_utf8(t.into_owned()).unwrap())
-        };
+        let read =
+            |text: &str| Scanner::new(text.as_bytes()).text().map(|t| String::from_utf8(t.into_owned()).unwrap());
         assert_eq!(read(r#""""#).as_deref(), Some(""));
-        assert_eq!(
-            read(r#""a longer text than eight""#).as_deref(),
-            Some("a longer text than eight")
-        );
+        assert_eq!(read(r#""a longer text than eight""#).as_deref(), Some("a longer text than eight"));
         assert_eq!(read(r#""a\"b\u00fc\\" "#).as_deref(), Some("a\"bü\\"));
-        for text in [
-            r#""a"#,
-            r#""\ud83d\ude00""#,
-            r#""\ud800""#,
-            r#""\x""#,
-            "\"a\nb\"",
-            r#""\u12""#,
-        ] {
+        for text in [r#""a"#, r#""\ud83d\ude00""#, r#""\ud800""#, r#""\x""#, "\"a\nb\"", r#""\u12""#] {
             assert_eq!(read(text), None, "{text}");
         }
     }
@@ -434,21 +378,9 @@ mod tests {
             let mut scanner = Scanner::new(text.as_bytes());
             scanner.skip().is_some() && scanner.at_end()
         };
-        assert!(passes(
-            r#" {"a": [1, {"b": []}, "x", null, true, false, {}]} "#
-        ));
+        assert!(passes(r#" {"a": [1, {"b": []}, "x", null, true, false, {}]} "#));
         assert!(passes(&("[".repeat(32) + &"]".repeat(32))));
-        for text in [
-            "[1,]",
-            "{,}",
-            r#"{"a"}"#,
-            r#"{"a":1,}"#,
-            "[1 2]",
-            "[",
-            "{} x",
-            "nul",
-            "{1:2}",
-        ] {
+        for text in ["[1,]", "{,}", r#"{"a"}"#, r#"{"a":1,}"#, "[1 2]", "[", "{} x", "nul", "{1:2}"] {
             assert!(!passes(text), "{text}");
         }
         assert!(!passes(&("[".repeat(33) + &"]".repeat(33))));

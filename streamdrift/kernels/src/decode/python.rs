@@ -26,11 +26,7 @@ impl Loaded {
     /// The bytes of an event, None where it is not of the plain shape.
     #[inline]
     pub fn plain(&self, index: usize) -> Option<&[u8]> {
-        let begin = if index == 0 {
-            0
-        } else {
-            self.ends[index - 1].0
-        };
+        let begin = if index == 0 { 0 } else { self.ends[index - 1].0 };
         let (end, odd) = self.ends[index];
         if odd {
             None
@@ -40,10 +36,7 @@ impl Loaded {
     }
 
     pub fn place(&self, index: usize, order: i64) -> PyResult<Place> {
-        let place = self
-            .places
-            .get(index)
-            .ok_or_else(|| PyIndexError::new_err("no such event is loaded"))?;
+        let place = self.places.get(index).ok_or_else(|| PyIndexError::new_err("no such event is loaded"))?;
         Ok(Place { order, ..*place })
     }
 
@@ -56,19 +49,13 @@ impl Loaded {
 
     fn push(&mut self, value: &Bound<'_, PyAny>, odd: bool, place: Place, time: i64) {
         let value = value.cast::<PyBytes>();
-        self.bytes
-            .extend_from_slice(value.as_ref().map_or(b"", |value| value.as_bytes()));
+        self.bytes.extend_from_slice(value.as_ref().map_or(b"", |value| value.as_bytes()));
         self.ends.push((self.bytes.len(), odd || value.is_err()));
         self.places.push(place);
         self.times.push(time);
     }
 
-    pub fn records(
-        &mut self,
-        records: &Bound<'_, PyAny>,
-        begin: usize,
-        sources: &Bound<'_, PyDict>,
-    ) -> PyResult<()> {
+    pub fn records(&mut self, records: &Bound<'_, PyAny>, begin: usize, sources: &Bound<'_, PyDict>) -> PyResult<()> {
         let py = records.py();
         self.clear();
         let mut last: Option<(Bound<'_, PyAny>, i32)> = None;
@@ -104,22 +91,10 @@ impl Loaded {
         self.clear();
         let (offsets, times) = (offsets.as_array(), times.as_array());
         if offsets.len() != values.len() || times.len() != values.len() {
-            return Err(PyValueError::new_err(
-                "there must be an offset and a time for each value",
-            ));
+            return Err(PyValueError::new_err("there must be an offset and a time for each value"));
         }
         for ((value, offset), time) in values.iter().zip(offsets).zip(times) {
-            self.push(
-                &value,
-                false,
-                Place {
-                    source,
-                    offset: *offset,
-                    muted,
-                    order: 0,
-                },
-                *time,
-            );
+            self.push(&value, false, Place { source, offset: *offset, muted, order: 0 }, *time);
         }
         Ok(())
     }
@@ -138,12 +113,7 @@ fn number_of(sources: &Bound<'_, PyDict>, partition: &Bound<'_, PyAny>) -> PyRes
 /// Whether headers make it a `CloudEvent` in binary mode.
 fn enveloped(headers: &Bound<'_, PyAny>) -> PyResult<bool> {
     for header in headers.try_iter()? {
-        if header?
-            .get_item(0)?
-            .cast::<PyString>()?
-            .to_str()?
-            .starts_with("ce_")
-        {
+        if header?.get_item(0)?.cast::<PyString>()?.to_str()?.starts_with("ce_") {
             return Ok(true);
         }
     }
@@ -176,21 +146,14 @@ pub fn set_row(
     }
     for (nth, (name, value)) in segments.iter().enumerate() {
         let (name, value) = (name.cast::<PyString>()?, value.cast::<PyString>()?);
-        model.segment(
-            nth,
-            name.to_str()?.as_bytes(),
-            row,
-            value.to_str()?.as_bytes(),
-        );
+        model.segment(nth, name.to_str()?.as_bytes(), row, value.to_str()?.as_bytes());
     }
     Ok(())
 }
 
 /// The first characters of a text.
 fn cut(text: &str, characters: usize) -> &str {
-    text.char_indices()
-        .nth(characters)
-        .map_or(text, |(end, _)| &text[..end])
+    text.char_indices().nth(characters).map_or(text, |(end, _)| &text[..end])
 }
 
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
@@ -198,21 +161,17 @@ fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
 }
 
 fn texts<'py>(py: Python<'py>, texts: &Texts) -> PyResult<Bound<'py, PyTuple>> {
-    let texts: Vec<_> = texts
-        .texts
-        .iter()
-        .map(|bytes| text(py, bytes))
-        .collect::<PyResult<_>>()?;
+    let texts: Vec<_> = texts.all.iter().map(|bytes| text(py, bytes)).collect::<PyResult<_>>()?;
     PyTuple::new(py, texts)
 }
 
-fn coded<'py>(py: Python<'py>, mut coded: Coded, rows: usize) -> PyResult<Bound<'py, PyTuple>> {
+fn coded(py: Python<'_>, mut coded: Coded, rows: usize) -> PyResult<Bound<'_, PyTuple>> {
     coded.fill(rows);
     let values = texts(py, &coded.values)?;
     (coded.codes.into_pyarray(py), values).into_pyobject(py)
 }
 
-fn fact<'py>(py: Python<'py>, fact: Fact) -> PyResult<Bound<'py, PyAny>> {
+fn fact(py: Python<'_>, fact: Fact) -> PyResult<Bound<'_, PyAny>> {
     let (id, label, score) = match fact {
         Fact::None => return Ok(py.None().into_bound(py)),
         Fact::Given(given) => return Ok(given.into_bound(py)),
@@ -225,9 +184,7 @@ fn fact<'py>(py: Python<'py>, fact: Fact) -> PyResult<Bound<'py, PyAny>> {
         Label::Integer(value) => value.into_pyobject(py)?.into_any(),
         Label::Number(value) => PyFloat::new(py, value).into_any(),
     };
-    Ok((text(py, &id)?, label, score, PyDict::new(py))
-        .into_pyobject(py)?
-        .into_any())
+    Ok((text(py, &id)?, label, score, PyDict::new(py)).into_pyobject(py)?.into_any())
 }
 
 /// The sources of rows, renumbered in order of appearance, and the numbers that they had.
@@ -248,7 +205,7 @@ fn renumbered(sources: &mut [i32]) -> Vec<i32> {
 }
 
 /// What `kernels/decode.py` makes a block of.
-pub fn taken<'py>(py: Python<'py>, mut model: Model) -> PyResult<Bound<'py, PyTuple>> {
+pub fn taken(py: Python<'_>, mut model: Model) -> PyResult<Bound<'_, PyTuple>> {
     let rows = model.rows();
     let columns = PyList::empty(py);
     for mut column in model.columns {
@@ -258,27 +215,14 @@ pub fn taken<'py>(py: Python<'py>, mut model: Model) -> PyResult<Bound<'py, PyTu
             kinds.resize(rows, super::columns::NUMBER);
             kinds.into_pyarray(py)
         });
-        let told = column
-            .texts
-            .map(|texts| coded(py, texts, rows))
-            .transpose()?;
-        columns.append((
-            text(py, &column.name)?,
-            column.first_row,
-            column.numbers.into_pyarray(py),
-            kinds,
-            told,
-        ))?;
+        let told = column.texts.map(|texts| coded(py, texts, rows)).transpose()?;
+        columns.append((text(py, &column.name)?, column.first_row, column.numbers.into_pyarray(py), kinds, told))?;
     }
     let dimensions = PyList::empty(py);
     for (name, first_row, values) in model.dimensions {
         dimensions.append((text(py, &name)?, first_row, coded(py, values, rows)?))?;
     }
-    let facts: Vec<_> = model
-        .facts
-        .into_iter()
-        .map(|told| fact(py, told))
-        .collect::<PyResult<_>>()?;
+    let facts: Vec<_> = model.facts.into_iter().map(|told| fact(py, told)).collect::<PyResult<_>>()?;
     let sources = renumbered(&mut model.sources);
     PyTuple::new(
         py,

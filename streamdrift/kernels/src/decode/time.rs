@@ -6,12 +6,7 @@ pub const MS_MAX: i64 = 253_402_300_799_999;
 /// `2013-04-01T08:15:00`, with a fraction or without, and `Z` or `+02:00`; years from 1970.
 pub fn rfc3339(text: &[u8]) -> Option<i64> {
     let head = text.get(..19)?;
-    if head[4] != b'-'
-        || head[7] != b'-'
-        || !matches!(head[10], b'T' | b' ')
-        || head[13] != b':'
-        || head[16] != b':'
-    {
+    if head[4] != b'-' || head[7] != b'-' || !matches!(head[10], b'T' | b' ') || head[13] != b':' || head[16] != b':' {
         return None;
     }
     let year = two(head, 0)? * 100 + two(head, 2)?;
@@ -24,8 +19,7 @@ pub fn rfc3339(text: &[u8]) -> Option<i64> {
         return None;
     }
     let (fraction, zone) = fraction(&text[19..])?;
-    let seconds =
-        ((days(year, month, day) * 24 + hour) * 60 + minute - offset(zone)?) * 60 + second;
+    let seconds = ((days(year, month, day) * 24 + hour) * 60 + minute - offset(zone)?) * 60 + second;
     let ms = seconds * 1000 + fraction;
     (0..=MS_MAX).contains(&ms).then_some(ms)
 }
@@ -44,14 +38,7 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     if !(1..=9).contains(&digits) {
         return None;
     }
-    let ms = (1..4).fold(0, |ms, i| {
-        ms * 10
-            + if i <= digits {
-                i64::from(text[i] - b'0')
-            } else {
-                0
-            }
-    });
+    let ms = (1..4).fold(0, |ms, i| ms * 10 + if i <= digits { i64::from(text[i] - b'0') } else { 0 });
     Some((ms, &text[1 + digits..]))
 }
 

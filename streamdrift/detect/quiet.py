@@ -1,0 +1,92 @@
+"""Ordinary days, in one call: values of which none calls for a look go through the compiled ``Watch``.
+
+Nearly all values change sums and windows, and nothing else. The compiled engine takes them for as long as that is so, and stops
+before the first part in which something may have to be said: that is judged by the same Python whichever engine runs, so the
+engines can't differ in what they say. The state goes to where the values go: it is *lent* to the compiled watch, and
+called *home* for a look.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from streamdrift.blocks.column import TEXT, Column, Floats, Ints
+from streamdrift.detect.calibration import score_table
+from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.value_watch import ValueWatch
+from streamdrift.kernels import Ordinary
+
+
+class Quiet:
+    """The compiled watch of one series, whose reference is complete.
+
+    Parameters
+    ----------
+    ordinary
+        Of the engine that runs.
+    kind
+        Of the clean values.
+    missing, invalid, values
+        What watches the series; any of it may be missing.
+    """
+
+    def __init__(
+        self,
+        ordinary: Ordinary,
+        kind: int,
+        missing: ShareLane | None,
+        invalid: ShareLane | None,
+        values: ValueWatch | None,
+    ) -> None:
+        self._missing, self._invalid, self._values, self._kind = missing, invalid, values, kind
+        parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
+        lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
+        self._watch = ordinary.watch(kind, *lanes, parts)
+        self._lent = False
+
+    def advance(self, column: Column, times: Ints) -> int:
+        """Take rows for as long as none calls for a look; return how many were taken."""
+        if not self._lent and not self._lend():
+            return 0
+        taken = self._watch.advance(self._read(column), column.kinds, times)
+        if taken < len(times):
+            self.home()
+        return taken
+
+    def home(self) -> None:
+        """Have the state where the reference engine looks for it."""
+        if not self._lent:
+            return
+        self._lent = False
+        told = self._watch.told()
+        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
+            if lane is not None:
+                lane.scan.adopt(told[name])
+        if self._values is not None:
+            self._values.adopt(told)
+
+    def _lend(self) -> bool:
+        """Hand the state to the compiled watch, unless something is going on that it knows nothing of."""
+        lanes = [lane for lane in (self._missing, self._invalid) if lane is not None]
+        if any(lane.is_open for lane in lanes) or (self._values is not None and not self._values.is_calm):
+            return False
+        told: dict[str, Any] = {} if self._values is None else self._values.told()
+        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
+            told[name] = None if lane is None else lane.scan.told()
+        self._watch.adopt(told)
+        self._lent = True
+        return True
+
+    def _read(self, column: Column) -> Floats:
+        """(n,) the values as the reference counts them; anything where a row has no clean one."""
+        if self._kind != TEXT or self._values is None or column.codes is None:
+            return column.numbers
+        return self._values.reference.places(column.texts)[column.codes]
+
+
+@lru_cache(maxsize=8)
+def _scores(ordinary: Ordinary, n: int) -> object:
+    return ordinary.scores(np.ascontiguousarray(score_table(n)))
