@@ -5,7 +5,7 @@ The assembler keeps nothing between batches but, per model, how many rows it has
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from streamdrift.events import inference, label
 from streamdrift.events.inference import Inference, Limits
 from streamdrift.events.label import Label
 from streamdrift.ports import Record
+from streamdrift.records import Run, parts
 from streamdrift.settings import Settings
 
 MODELS_MAX = 10_000  # names a model's row counter is kept for; further ones start at 1 in each batch
@@ -99,16 +100,21 @@ class Assembler:
 
     def gather(self, records: Sequence[Record]) -> None:
         """Take events, and labels by the topic that they are from."""
-        if not self.labels:
-            self.add_many(records)
+        for part in parts(records):
+            for is_label, run in self._by_topic(part) if self.labels else [(False, part)]:
+                if not is_label:
+                    self.add_many(run)
+                    continue
+                for record in run:
+                    if (decoded := self.read_label(record)) is not None:
+                        self.add_label(record, decoded)
+
+    def _by_topic(self, records: Sequence[Record]) -> Iterator[tuple[bool, Sequence[Record]]]:
+        if isinstance(records, Run):
+            yield records.partition.name == self._topic_of_labels, records
             return
         for is_label, run in groupby(records, lambda record: record.partition.name == self._topic_of_labels):
-            if not is_label:
-                self.add_many(list(run))
-                continue
-            for record in run:
-                if (decoded := self.read_label(record)) is not None:
-                    self.add_label(record, decoded)
+            yield is_label, list(run)
 
     def add(self, record: Record) -> int | None:
         """Decode an inference event into the batch; return its event time, None where it was rejected."""

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamdrift.blocks.column import Ints
-from streamdrift.ports import Partition, Record
+from streamdrift.ports import Headers, Partition, Record
 
 SNAPSHOT_VERSION: int
 
@@ -17,7 +17,16 @@ class Decoder:
         facts: bool,
     ) -> None: ...
     def load_records(self, records: Sequence[Record], begin: int, sources: dict[Partition, int]) -> None: ...
-    def load_values(self, values: list[bytes], offsets: Ints, times: Ints, source: int, replayed: bool, /) -> None: ...
+    def load_values(
+        self,
+        values: list[bytes | None],
+        offsets: Ints,
+        times: Ints,
+        headers: list[Headers] | None,
+        source: int,
+        replayed: bool,
+        /,
+    ) -> None: ...
     def run(self, begin: int, end: int, order: int, due: int | None) -> tuple[int, str, int | None, int | None]: ...
     def push(
         self,
@@ -31,3 +40,7 @@ class Decoder:
         fact: object,
     ) -> int: ...
     def take(self) -> list[Any]: ...
+
+def read_batch(
+    buffer: bytearray, position: int, count: int, base_offset: int, first_time: int, append_time: int | None
+) -> tuple[Ints, Ints, list[bytes | None], list[bytes | None] | None, list[Headers] | None] | None: ...

@@ -108,7 +108,7 @@ class CompiledAssembler(Assembler):
         if isinstance(records, Run):
             rest = records[begin:] if begin else records
             source = self._sources.setdefault(rest.partition, len(self._sources))
-            self._decoder.load_values(rest.values, rest.offsets, rest.times, source, rest.replayed)
+            self._decoder.load_values(list(rest.values), rest.offsets, rest.times, rest.headers, source, rest.replayed)
         else:
             self._decoder.load_records(records, begin, self._sources)
 

@@ -4,6 +4,7 @@
 //! is one that the reference takes, with the same values; whatever it is not sure of it leaves to the reference, whose
 //! values `push` then puts into the same columns. So it never rejects anything.
 
+mod batch;
 mod columns;
 mod event;
 mod json;
@@ -65,16 +66,17 @@ impl Decoder {
         self.loaded.records(records, begin, sources)
     }
 
-    /// Load values of one partition that have no headers.
+    /// Load values of one partition; without `headers` none has any.
     fn load_values(
         &mut self,
         values: &Bound<'_, PyList>,
         offsets: PyReadonlyArray1<'_, i64>,
         times: PyReadonlyArray1<'_, i64>,
+        headers: Option<Bound<'_, PyList>>,
         source: i32,
         replayed: bool,
     ) -> PyResult<()> {
-        self.loaded.values(values, &offsets, &times, source, replayed)
+        self.loaded.values(values, &offsets, &times, headers.as_ref(), source, replayed)
     }
 
     /// Decode from the loaded event `begin` on, the first one with this `order`, up to `end`, to the first event that is not
@@ -164,5 +166,6 @@ fn decode<'e>(
 }
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(batch::read_batch, module)?)?;
     module.add_class::<Decoder>()
 }

@@ -85,16 +85,19 @@ impl Loaded {
         values: &Bound<'_, PyList>,
         offsets: &PyReadonlyArray1<'_, i64>,
         times: &PyReadonlyArray1<'_, i64>,
+        headers: Option<&Bound<'_, PyList>>,
         source: i32,
         muted: bool,
     ) -> PyResult<()> {
         self.clear();
         let (offsets, times) = (offsets.as_array(), times.as_array());
-        if offsets.len() != values.len() || times.len() != values.len() {
-            return Err(PyValueError::new_err("there must be an offset and a time for each value"));
+        let n = values.len();
+        if offsets.len() != n || times.len() != n || headers.is_some_and(|headers| headers.len() != n) {
+            return Err(PyValueError::new_err("there must be an offset, a time and headers for each value"));
         }
-        for ((value, offset), time) in values.iter().zip(offsets).zip(times) {
-            self.push(&value, false, Place { source, offset: *offset, muted, order: 0 }, *time);
+        for (nth, ((value, offset), time)) in values.iter().zip(offsets).zip(times).enumerate() {
+            let odd = headers.map(|headers| enveloped(&headers.get_item(nth)?)).transpose()?.unwrap_or(false);
+            self.push(&value, odd, Place { source, offset: *offset, muted, order: 0 }, *time);
         }
         Ok(())
     }
