@@ -23,6 +23,8 @@ import structlog
 
 from streamdrift import __version__, kernels
 from streamdrift.detect.budget import in_words
+from streamdrift.embedded.acknowledge import Acknowledge as Acknowledge  # noqa: PLC0414 - as Replay
+from streamdrift.embedded.acknowledge import acknowledge as embedded_acknowledge
 from streamdrift.embedded.demo import demo as embedded_demo
 from streamdrift.embedded.interrupt import Interrupt
 from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PLC0414 - as Replay
@@ -154,18 +156,26 @@ def demo(report: str) -> int:
 
 def rebaseline(options: Rebaseline) -> int:
     """Order references to be learned anew: by a line in a file, or on the changes topic."""
-    clock = SystemClock()
-    settings = _settings_of_run()
-    topics = settings.topics
+    clock, settings = SystemClock(), _settings_of_run()
+    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), _changes_topic(settings, clock)))
+    return 0
 
+
+def acknowledge(options: Acknowledge) -> int:
+    """Note that an incident is known; as the new normal, its references are to be learned anew."""
+    clock, settings = SystemClock(), _settings_of_run()
+    _print(embedded_acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
+    return 0
+
+
+def _changes_topic(settings: Settings, clock: SystemClock) -> Callable[[bytes, bytes], str]:
     def publish(value: bytes, key: bytes) -> str:
         with closing(kafka.KafkaSink(settings.kafka, clock)) as sink:
-            sink.send(topics.changes, value, key)
+            sink.send(settings.topics.changes, value, key)
             sink.flush(settings.kafka.request_timeout_s)
-        return f"published to {topics.changes}"
+        return f"published to {settings.topics.changes}"
 
-    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), publish))
-    return 0
+    return publish
 
 
 def _settings_of_run() -> Settings:

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("detect", help="the consumer service: events topic in, alerts topic out")
     commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
+    _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -117,6 +118,17 @@ def _add_rebaseline(order: argparse.ArgumentParser) -> None:
     order.add_argument("--segment", metavar="DIM=VALUE", help="one segment alone; all without")
     order.add_argument("--at", metavar="TIME", help="event time, RFC 3339 or epoch milliseconds; now without")
     order.add_argument("--changes", metavar="FILE", help="append to this file, for replay --changes, not to the topic")
+
+
+def _add_acknowledge(known: argparse.ArgumentParser) -> None:
+    known.add_argument("incident", metavar="INCIDENT", help="its id in the ledger, or the beginning of it")
+    known.add_argument(
+        "--new-normal", action="store_true", help="let its references be learned anew, as rebaseline does"
+    )
+    known.add_argument(
+        "--at", metavar="TIME", help="from this event time on, RFC 3339 or epoch milliseconds; now without"
+    )
+    known.add_argument("--changes", metavar="FILE", help="append the order to this file, not to the topic")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -194,13 +206,19 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
-        case "rebaseline":
-            return app.rebaseline(
-                app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes)
-            )
+        case "rebaseline" | "acknowledge":
+            return _order(options)
         case "demo":
             return app.demo(options.report)
         case "config":
             return app.config_show(as_json=options.json) if options.action == "show" else app.config_check()
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
+
+
+def _order(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+
+    if options.command == "acknowledge":
+        return app.acknowledge(app.Acknowledge(options.incident, options.new_normal, options.at, options.changes))
+    return app.rebaseline(app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes))

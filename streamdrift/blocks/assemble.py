@@ -16,6 +16,7 @@ from streamdrift.blocks import vectors
 from streamdrift.blocks.block import Block, Stream, coded, places
 from streamdrift.blocks.breadth import Breadth, of_embeddings
 from streamdrift.blocks.column import Column, Ints, from_values
+from streamdrift.blocks.ids import fingerprints
 from streamdrift.blocks.measures import prediction_of
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.errors import Rejected
@@ -86,6 +87,7 @@ class Assembler:
         self._text_max = settings.text_length_max
         self._limits, self._topic_of_labels = Limits.of(settings), settings.topics.labels
         self.labels, self._dimensions = labels, settings.segments
+        self._anomalies = settings.anomalies.enabled
         self._seen: dict[tuple[Stream, str], int] = {}
         self._breadth: dict[tuple[Stream, str], Breadth] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
@@ -197,6 +199,8 @@ class Assembler:
         breadth = self._breadth_of("events", model, rows, features)
         block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)
         block.vectors = vectors_of([(row, event.embeddings) for row, (_, _, event) in enumerate(rows)])
+        if self._anomalies:
+            block.ids = fingerprints(event.prediction_id for _, _, event in rows)
         return block
 
     def _fact(self, event: Inference) -> tuple[Any, ...] | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamdrift.blocks.column import Bools, Codes, Column, Ints
+from streamdrift.blocks.column import Bools, Codes, Column, Ids, Ints
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.ports import Partition
 
@@ -77,6 +77,9 @@ class Block:
     facts
         What the join of labels needs to know of each row, as JSON values (see ``labels``); empty where nothing of
         these rows is joined. In the block of all traffic only.
+    ids
+        (n,) prediction ids as ``ids.fingerprints`` has them; None where none of the rows had one when they were
+        assembled. In the block of all traffic only.
     """
 
     model: str
@@ -95,6 +98,7 @@ class Block:
     dimensions: dict[str, Coded] = field(default_factory=dict)
     vectors: dict[str, Vectors] = field(default_factory=dict)
     facts: tuple[Any, ...] = ()
+    ids: Ids | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -118,6 +122,7 @@ class Block:
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
             {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
             () if segment or not self.facts else self._facts_of(rows),
+            None if segment or self.ids is None else self.ids[rows],
         )
 
     def _facts_of(self, rows: Ints | slice) -> tuple[Any, ...]:

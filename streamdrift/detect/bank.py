@@ -16,10 +16,11 @@ from streamdrift.blocks.column import Column, Floats, absent
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.age import Age
+from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.learning import first_present
-from streamdrift.detect.rebaseline import Order, Orders, due, pieces, reaches
+from streamdrift.detect.rebaseline import Order, Orders, due, names, pieces, reaches
 from streamdrift.detect.series import Rows, Series
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
@@ -283,10 +284,12 @@ class Bank:
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
-        policy = for_series(settings, model, FEATURE, "").policy
+        rate, *twice = (for_series(settings, model, feature, "") for feature in (FEATURE, *DUPLICATES))
+        duplicates = {f: found.policy for f, found in zip(DUPLICATES, twice, strict=True) if found.enabled}
+        anomalies, events = settings.anomalies, settings.reference.events
         traffic = Traffic(
             model,
-            TrafficSettings(policy, settings.anomalies, settings.reference.events, settings.segments_per_model_max),
+            TrafficSettings(rate.policy, duplicates, anomalies, events, settings.segments_per_model_max),
             self._config_hash,
         )
         traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
@@ -294,7 +297,7 @@ class Bank:
 
 
 def _of_traffic(order: Order) -> bool:
-    return not order.features or FEATURE in order.features
+    return any(names(order, feature) for feature in (FEATURE, *DUPLICATES))
 
 
 class Group:

@@ -51,6 +51,8 @@ class Learned:
         None where values are held back, or were too few.
     values
         (k,) the reference's values in event order.
+    times
+        (k,) their event times.
     done
         False where learning goes on.
     first
@@ -65,6 +67,7 @@ class Learned:
     calibration: Calibration | None = None
     clock: ClockProfile | None = None
     values: Floats | None = None
+    times: Ints | None = None
     done: bool = True
     first: bool = False
 
@@ -187,21 +190,21 @@ class Learning:
             return
         texts = [*self._texts, "other"]
         reference, values = baseline.build(learned.kind, values, texts, float(learned.missing.mean()))
-        scores = score_table(reference.n)[reference.rank(values)]
-        clock = fit(scores, times)
-        parameters, day_events = 0, 1.0
-        if clock is not None:
-            scores, parameters, day_events = scores - clock.at(times), clock.parameters, clock.day_events
-        calibration = calibrate(scores, parameters, day_events)
+        calibration, clock = calibrated(reference, values, times)
         full = len(values) >= self._wanted or len(learned.missing) >= self._bound
         reference.is_short = not full and reference.n > INDEPENDENT_MAX * calibration.worth
         if full or calibration.worth >= SIZE_MIN:
-            learned.reference, learned.calibration, learned.clock, learned.values = (
-                reference,
-                calibration,
-                clock,
-                values,
-            )
+            learned.reference, learned.calibration, learned.clock = reference, calibration, clock
+            learned.values, learned.times = values, times
+
+
+def calibrated(reference: Reference, values: Floats, times: Ints) -> tuple[Calibration, ClockProfile | None]:
+    """Return what is normal for a reference's (n,) values at their event times, and their course over the day, if any."""
+    scores = score_table(reference.n)[reference.rank(values)]
+    clock = fit(scores, times)
+    if clock is None:
+        return calibrate(scores), None
+    return calibrate(scores - clock.at(times), clock.parameters, clock.day_events), clock
 
 
 def _majority(kinds: Bytes) -> int:

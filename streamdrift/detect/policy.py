@@ -103,6 +103,10 @@ class Lane:
         """Whether an alert is firing."""
         return self._opened is not None
 
+    def begin_anew(self) -> None:
+        """The scan has a new reference and begins anew; no alert is open, and what was told before still counts."""
+        self._start = 0
+
     def judge(self, evidence: Evidence, times: Ints, allowed: Callable[[Verdict], bool]) -> list[Verdict]:
         """Return what the evidence of one update changes, in event order.
 

@@ -24,6 +24,7 @@ from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.open_alerts import OpenAlerts
 from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, closing
+from streamdrift.detect.rolling import Rolling
 from streamdrift.detect.value_watch import ValueWatch, WatchSettings
 
 Crowded = Literal["capped", "distinct"]
@@ -86,6 +87,7 @@ class Series:
         self._missing: ShareLane | None = None
         self._invalid: ShareLane | None = None
         self._values: ValueWatch | None = None
+        self._rolling: Rolling | None = None
         self._kind: int | None = None
         self._early = False
         self._quiet: Quiet | None = None
@@ -168,7 +170,7 @@ class Series:
         if begin == end or self._kind is None or rows.recorded:
             self.seen += end - begin
             return []
-        if self._quiet is None and (self._values is None or self._values.is_plain):
+        if self._quiet is None and self._rolling is None and (self._values is None or self._values.is_plain):
             ordinary = kernels.engine(self._settings.engine).ordinary
             if ordinary is not None:
                 self._quiet = Quiet(ordinary, self._kind, self._missing, self._invalid, self._values)
@@ -186,11 +188,16 @@ class Series:
 
     def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
         """Take the threshold that the false-alarm budget asks for, as of the last row that was learned from."""
-        now, lanes = int(rows.block.time[last]), int(rows.block.breadth[last])
+        now, lanes = int(rows.block.time[last]), int(rows.block.breadth[last]) * (1 + self._rolls)
         counted = own, int(rows.age[last]) - self._first_age
         since = now if self.budget is None else self.budget.since
         self.budget = budget(self._asked, counted, now - self._first_time, lanes, since)
         self._settings = replace(self._settings, policy=held_to(self._asked, self.budget))
+
+    @property
+    def _rolls(self) -> bool:
+        """Whether a rolling reference stands beside the first: raw detectors have no use for it."""
+        return self._settings.reference.mode == "rolling" and self._asked.confirm == "on"
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
@@ -211,6 +218,8 @@ class Series:
                 self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
         if learned.reference is not None and learned.calibration is not None and learned.values is not None:
             self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
+            if self._rolls:
+                self._rolling = Rolling(self._values, learned, settings, {lane for lane, _ in self._open.opened})
             self.known = Known(learned.reference, learned.calibration.worth)
             self.crowded = _crowded(learned.reference, settings.categories_max)
         self._states["held_back"] += self.is_held_back - was_held_back
@@ -239,7 +248,10 @@ class Series:
         if self._values is not None:
             places = np.flatnonzero(clean)
             read = self._values.reference.read(column, clean)
-            if len(read):
+            if self._rolling is not None:
+                found.sort(key=lambda pair: pair[0])
+                found += self._rolling.update(read, times[clean], places, found)
+            elif len(read):
                 found += [(int(places[i]), change) for i, change in self._values.update(read, times[clean])]
         found.sort(key=lambda pair: pair[0])
         alerts = ((begin + row, self._alert(change, rows, begin + row, seen + row + 1)) for row, change in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,34 @@ class WatchSettings:
     engine: EngineChoice = "auto"
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The values of an update that the scan was shown, and the evidence that it had.
+
+    Attributes
+    ----------
+    near
+        (k,) their indices into the update; None for all.
+    ends, peaks
+        (m,) index, into the k values, of the last of each stretch that ended, and its evidence, nats.
+    """
+
+    near: Ints | None = None
+    ends: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    peaks: Floats = field(default_factory=lambda: np.empty(0))
+
+
+NOTHING = Judged()
+
+
 class ValueWatch:
-    """The clean values of a series: detectors open candidates, the scan confirms them."""
+    """The clean values of a series: detectors open candidates, the scan confirms them.
+
+    Parameters
+    ----------
+    lane
+        That of a watch whose place this one takes: what it told still counts.
+    """
 
     def __init__(
         self,
@@ -56,12 +82,15 @@ class ValueWatch:
         clock: ClockProfile | None,
         values: Floats,
         settings: WatchSettings,
+        lane: Lane | None = None,
     ) -> None:
         self.reference, self._clock, self._settings = reference, clock, settings
         self._table = score_table(reference.n)
         self.calibration = calibration
         self._scan = Scan(calibration)
-        self._lane = Lane(settings.policy)
+        self.lane = Lane(settings.policy) if lane is None else lane
+        self.judged: Judged = NOTHING
+        """What the last update was judged by, for whoever stands beside."""
         self._ks = Ks(settings.detectors.ks, reference, settings.engine) if settings.detectors.ks.enabled else None
         self.detectors = _detectors(settings.detectors, settings.engine, self._ks)
         self._last_flag = {detector.name: NEVER for detector in self.detectors}
@@ -91,7 +120,7 @@ class ValueWatch:
         """Whether no alert on the values is firing."""
         lanes = [self._unseen, self._far_out.lane if self._far_out else None]
         frozen = self._frozen is not None and self._frozen.is_frozen
-        return not (self._lane.is_open or frozen or any(lane is not None and lane.is_open for lane in lanes))
+        return not (self.lane.is_open or frozen or any(lane is not None and lane.is_open for lane in lanes))
 
     def parts(self) -> dict[str, Any]:
         """Return what the compiled watch is made of."""
@@ -141,7 +170,7 @@ class ValueWatch:
     @property
     def flags(self) -> dict[str, int]:
         """Values at which each detector flagged so far; for the scan, stretches at whose end it had the evidence."""
-        return {**self._flagged, "scan": self._lane.reached}
+        return {**self._flagged, "scan": self.lane.reached}
 
     @property
     def distance(self) -> float:
@@ -154,6 +183,7 @@ class ValueWatch:
         Faults first; what is far out is a fault, and not shown to the detectors.
         """
         found: list[tuple[int, Change]] = []
+        self.judged = NOTHING
         if self._frozen is not None:
             freezes = self._frozen.update(raw, times)
             found += [(freeze.end, explain.frozen(freeze, self._frozen, self.reference)) for freeze in freezes]
@@ -162,6 +192,7 @@ class ValueWatch:
             found += named
             if far.any():
                 near = np.flatnonzero(~far)
+                self.judged = replace(self.judged, near=near)
                 return found + [(int(near[i]), change) for i, change in self._judge(raw[near], times[near])]
         return found + self._judge(raw, times)
 
@@ -182,10 +213,12 @@ class ValueWatch:
                 found.append((verdict.end, explain.new_category(self._unseen, verdict, reference, window)))
         scores = self._table[rank]
         evidence = self._scan.update(scores if self._clock is None else scores - self._clock.at(times), times)
+        if evidence is not None:
+            self.judged = replace(self.judged, ends=evidence.ends, peaks=evidence.t.max(axis=(1, 2)))
         if self._settings.policy.confirm == "off":
             found += self._unconfirmed(flags, recent, first, times)
         elif evidence is not None:
-            for verdict in self._lane.judge(evidence, times, lambda v: self._is_candidate(v.end, flags)):
+            for verdict in self.lane.judge(evidence, times, lambda v: self._is_candidate(v.end, flags)):
                 window = _window(recent, first + verdict.end, verdict.back)
                 who = self._who(verdict, flags)
                 found.append(

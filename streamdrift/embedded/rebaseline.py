@@ -45,18 +45,23 @@ def rebaseline(options: Rebaseline, settings: Settings, now_ms: int, publish: Ca
         The broker can't be reached, or refuses.
     """
     event = order(options, now_ms, settings.text_length_max)
-    value = orjson.dumps(event)
-    if options.changes is None:
-        try:
-            done = publish(value, options.model.encode("utf-8", "replace"))
-        except Retriable as e:
-            raise BrokerProblem(f"the order may not have been written: {e}; give it again, twice is as once") from None
-    elif options.changes == STDIO:
-        return value.decode()
-    else:
-        _append(options.changes, value)
-        done = f"appended to {options.changes}"
+    done = write(orjson.dumps(event), options.model, options.changes, publish)
+    if options.changes == STDIO:
+        return done
     return f"{event['change_id']}: {event['summary']} from {event['occurred_at']} on; {done}"
+
+
+def write(value: bytes, model: str, changes: str | None, publish: Callable[[bytes, bytes], str]) -> str:
+    """Write an order to the topic, or to a file; return where it went, or for standard output the order itself."""
+    if changes == STDIO:
+        return value.decode()
+    if changes is not None:
+        _append(changes, value)
+        return f"appended to {changes}"
+    try:
+        return publish(value, model.encode("utf-8", "replace"))
+    except Retriable as e:
+        raise BrokerProblem(f"the order may not have been written: {e}; give it again, twice is as once") from None
 
 
 def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
@@ -66,7 +71,7 @@ def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
     dimension, equals, value = (options.segment or "").partition("=")
     if options.segment is not None and not (dimension and equals and value):
         raise SettingsProblem(f"--segment {options.segment} is not DIM=VALUE, as in origin=EWR")
-    at = rfc3339(now_ms if options.at is None else _time(options.at))
+    at = rfc3339(now_ms if options.at is None else moment(options.at))
     feature = None if options.feature is None else options.feature[:text_max]
     what = feature or "every feature"
     where = f" in {options.segment}" if options.segment else ""
@@ -83,7 +88,8 @@ def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
     }
 
 
-def _time(given: str) -> int:
+def moment(given: str) -> int:
+    """Return the event time that ``--at`` names, in milliseconds since the epoch."""
     try:
         return fields.time_ms(int(given) if given.isdecimal() else given, "--at")
     except (Rejected, ValueError) as e:

@@ -12,7 +12,7 @@ from typing import Any
 
 from streamdrift.errors import Fatal, InputProblem
 
-VERSION = 2
+VERSION = 3
 MEMORY = Path(":memory:")
 BUSY_S = 10.0
 """How long a reader, such as a backup, may hold us up."""
@@ -50,7 +50,11 @@ CREATE INDEX outbox_incident ON outbox (incident_id, receiver);
 CREATE TABLE offsets (
   topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)
 );
-INSERT INTO schema VALUES (2);
+CREATE TABLE acknowledgements (
+  incident_id TEXT PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, at REAL NOT NULL,
+  rebaseline BLOB, published INTEGER NOT NULL DEFAULT 0
+);
+INSERT INTO schema VALUES (3);
 COMMIT;
 """
 LATER = {
@@ -61,17 +65,28 @@ CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved';
 UPDATE schema SET version = 2;
 COMMIT;
 """,
+    2: """
+BEGIN IMMEDIATE;
+CREATE TABLE acknowledgements (
+  incident_id TEXT PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, at REAL NOT NULL,
+  rebaseline BLOB, published INTEGER NOT NULL DEFAULT 0
+);
+UPDATE schema SET version = 3;
+COMMIT;
+""",
 }
 """What makes the next version of each."""
 
 
 class Database:
-    """The file, opened by one process alone.
+    """The file, opened by one worker alone.
 
     Parameters
     ----------
     path
         Made where there is none, readable by its owner only; ``:memory:`` keeps it in memory.
+    shared
+        Open it beside the worker that uses it, for a moment: it must be there, and of this version.
 
     Raises
     ------
@@ -79,10 +94,12 @@ class Database:
         It can't be opened, read or written, or is of a later version; from any method.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
+        self.path, self._shared = path, shared
         self._lock: int | None = None
-        if path != MEMORY:
+        if shared and not path.is_file():
+            raise InputProblem(f"there is no ledger {path}; name the file of the escalation worker in {SETTING}")
+        if path != MEMORY and not shared:
             self._lock = _claimed(path)
         try:
             self._connection = self._open()
@@ -103,15 +120,20 @@ class Database:
 
     def _check_version(self, connection: sqlite3.Connection) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if not tables:
+        if not tables and not self._shared:
             connection.executescript(SCHEMA)
             return
         if "schema" not in tables:
             raise InputProblem(f"{self.path} is a database, but no ledger of streamdrift; {CHOOSE}")
         ((version,),) = connection.execute("SELECT max(version) FROM schema")
-        while version in LATER:
+        while version in LATER and not self._shared:
             connection.executescript(LATER[version])
             version += 1
+        if self._shared and version in LATER:
+            raise InputProblem(
+                f"the ledger {self.path} has version {version}, and this streamdrift works on {VERSION}; "
+                "let `streamdrift escalate` of this version open it first"
+            )
         if version != VERSION:
             raise InputProblem(
                 f"the ledger {self.path} has version {version}, and this streamdrift knows {VERSION}; "
@@ -154,7 +176,8 @@ class Database:
             raise InputProblem(f"the ledger {self.path} {_cause(e)}") from None
 
 
-CHOOSE = "name another file in STREAMDRIFT_ESCALATE__LEDGER"
+SETTING = "STREAMDRIFT_ESCALATE__LEDGER"
+CHOOSE = f"name another file in {SETTING}"
 
 
 def _claimed(path: Path) -> int:

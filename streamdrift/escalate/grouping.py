@@ -12,16 +12,36 @@ from streamdrift.settings import EscalateSettings
 def choose(open_incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
     """Return the open incident of the alert's model that it belongs to; of several equal ones, the latest."""
     latest_first = sorted(open_incidents, key=lambda i: (i.updated_at, i.incident_id), reverse=True)
-    for rule in _RULES if alert.status == "firing" else (_same_series,):
+    firing = alert.status == "firing"
+    for rule in _RULES if firing else (_closes, _same_series):
         for incident in latest_first:
-            if rule(incident, alert, settings):
+            if rule(incident, alert, settings) and not (firing and _apart(incident, alert)):
                 return incident
     return None
 
 
-def _same_alert(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+def _same_alert(incident: Incident, alert: Alert, _settings: EscalateSettings | None = None) -> bool:
     """The incident has what this alert updates, or an update of it."""
     return any(held.opening_id == alert.opening_id for held in incident.alerts if held.series_id == alert.series_id)
+
+
+def _apart(incident: Incident, alert: Alert) -> bool:
+    """Drift too slow for the recent past, and what is news to that, have two causes, whatever series they meet in."""
+    slow = all(_is_slow(held) for held in incident.firing)
+    return bool(incident.firing) and slow != _is_slow(alert) and not _same_alert(incident, alert)
+
+
+def _is_slow(alert: Alert) -> bool:
+    return alert.reference.get("which") == "first"
+
+
+def _closes(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
+    """The incident has what this alert names as resolved: of a series that fires in two, the right one."""
+    return any(
+        alert.resolves in {held.alert_id, held.opening_id}
+        for held in incident.firing
+        if held.series_id == alert.series_id
+    )
 
 
 def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:

@@ -29,6 +29,20 @@ class Incidents:
         rows = self._database.execute(f"SELECT {_COLUMNS} FROM incidents WHERE incident_id = ?", [incident_id])  # noqa: S608 - a constant
         return self._incident(rows[0]) if rows else None
 
+    def beginning_with(self, text: str) -> list[str]:
+        """Return the ids that begin with a text; two at most."""
+        rows = self._database.execute(
+            "SELECT incident_id FROM incidents WHERE substr(incident_id, 1, ?) = ? LIMIT 2", [len(text), text]
+        )
+        return [str(incident_id) for (incident_id,) in rows]
+
+    def latest_open(self) -> str | None:
+        """Return the id of the open incident that was told of last; None where none is open."""
+        rows = self._database.execute(
+            "SELECT incident_id FROM incidents WHERE status = 'open' ORDER BY updated_at DESC, incident_id LIMIT 1"
+        )
+        return str(rows[0][0]) if rows else None
+
     def all(self) -> list[Incident]:
         """Return every incident that is kept, in the order in which they opened."""
         rows = self._database.execute(f"SELECT {_COLUMNS} FROM incidents ORDER BY opened_at, incident_id")  # noqa: S608 - a constant

@@ -10,7 +10,7 @@ from streamdrift.errors import Rejected
 from streamdrift.escalate import page, reading
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.policy import Decision, apply, choose
+from streamdrift.escalate.policy import Decision, apply, choose, quieted
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
 
@@ -121,6 +121,9 @@ class Intake:
         incident = decision.incident
         if incident is None or decision.action == "ignore":
             return decision
+        if decision.page == "trigger" and self._ledger.acknowledgements.get(incident.incident_id) is not None:
+            decision = quieted(incident)
+            incident = decision.incident or incident
         if decision.action == "open" and len(mine) >= OPEN_PER_MODEL_MAX:
             self._put_aside(mine)
         self._keep(mine, incident)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from streamdrift.alerts import Alert
+from streamdrift.escalate.acknowledgements import Acknowledgements
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
@@ -29,6 +30,8 @@ class Ledger:
         The file; made where there is none. ``:memory:`` forgets at the end.
     outbox_max
         Deliveries that may wait for one receiver.
+    shared
+        Open one that is there, beside the worker that uses it.
 
     Raises
     ------
@@ -36,8 +39,9 @@ class Ledger:
         It can't be opened, read or written, or is of a later version; from any method.
     """
 
-    def __init__(self, path: Path, outbox_max: int = OUTBOX_MAX) -> None:
-        self._database = Database(path)
+    def __init__(self, path: Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
+        self._database = Database(path, shared=shared)
+        self.acknowledgements = Acknowledgements(self._database)
         self.incidents = Incidents(self._database)
         self.outbox = Outbox(self._database, outbox_max)
 

@@ -10,6 +10,9 @@ Else it opens a new one. Joining alone pages nobody. Growth does: a higher sever
 times as many features or as much traffic, an effect that doubled (``incident.Reach``); each such page has a dedup key
 of its own (``incident.dedup_key`` says why). Every decision names its reason, which is the log's field and the metric's label.
 
+Slow drift, which shows against a series' first reference and not against its recent past (``reference.which``), is never
+grouped with anything else. An incident that somebody acknowledged takes in what belongs to it, and pages nobody again.
+
 An alert that ``updates`` another is that alert, grown: it takes its place, and its end ends both. What comes
 later but is older, or is of an alert that ended, changes nothing.
 
@@ -46,7 +49,7 @@ REASONS = frozenset(
     {
         *("new_incident", "first_page", "severity", "all_traffic", "features", "traffic_share", "effect", "no_growth"),
         *("too_old", "below_severity", "duplicate", "stale", "closed", "incident_full", "no_open_incident"),
-        *("unknown_series", "superseded", "partly_resolved", "all_resolved"),
+        *("unknown_series", "superseded", "partly_resolved", "all_resolved", "acknowledged"),
     }
 )
 """All that a decision can name."""
@@ -96,6 +99,11 @@ def apply(
     if mine is None:
         return _opened(alert, settings, now_ms)
     return _joined(mine, alert, settings, now_ms)
+
+
+def quieted(incident: Incident) -> Decision:
+    """Return the growth of an incident without its page: somebody has acknowledged it, and is not to be called again."""
+    return Decision("join", "acknowledged", replace(incident, pages=incident.pages - 1))
 
 
 # Firing --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ class Decoder:
         text_max: int,
         free_text: list[str],
         facts: bool,
+        ids: bool,
     ) -> None: ...
     def load_records(self, records: Sequence[Record], begin: int, sources: dict[Partition, int]) -> None: ...
     def load_values(
@@ -33,6 +34,7 @@ class Decoder:
         index: int,
         order: int,
         time: int,
+        prediction_id: str | None,
         model: str,
         version: str | None,
         segments: dict[str, str],

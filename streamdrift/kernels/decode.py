@@ -14,7 +14,7 @@ import numpy as np
 from streamdrift.blocks.assemble import Added, Assembler, vectors_of
 from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.breadth import of_embeddings
-from streamdrift.blocks.column import Bools, Bytes, Codes, Column, Floats, Ints
+from streamdrift.blocks.column import Bools, Bytes, Codes, Column, Floats, Ids, Ints
 from streamdrift.errors import Rejected
 from streamdrift.events import inference
 from streamdrift.kernels import engine
@@ -47,6 +47,7 @@ class _Taken(NamedTuple):
     columns: list[tuple[str, int, Floats, Bytes | None, _Coded | None]]
     dimensions: list[tuple[str, int, _Coded]]
     facts: tuple[Any, ...]
+    ids: Ids
 
 
 class CompiledAssembler(Assembler):
@@ -64,6 +65,7 @@ class CompiledAssembler(Assembler):
             limits.text_length_max,
             list(limits.free_text),
             labels,
+            self._anomalies,
         )
         self._sources: dict[Partition, int] = {}  # by their number in what is loaded
         self._loaded: Sequence[Record] = ()
@@ -121,7 +123,15 @@ class CompiledAssembler(Assembler):
             return None
         fact = self._fact(event) if self.labels else None
         row = self._decoder.push(
-            index, self._order, event.time, event.model, event.version, event.segments, event.signals, fact
+            index,
+            self._order,
+            event.time,
+            event.prediction_id,
+            event.model,
+            event.version,
+            event.segments,
+            event.signals,
+            fact,
         )
         if event.embeddings:
             self._embeddings.setdefault(event.model, []).append((row, event.embeddings))
@@ -159,6 +169,7 @@ class CompiledAssembler(Assembler):
             {name: Coded(*coded) for name, _, coded in taken.dimensions},
             vectors_of(embeddings),
             taken.facts if any(taken.facts) else (),
+            taken.ids if taken.ids.any() else None,
         )
 
     def _features(self, taken: _Taken, embeddings: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, str]]:

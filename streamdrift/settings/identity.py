@@ -56,6 +56,8 @@ def config_hash(settings: Settings) -> str:
     tree = settings.model_dump(mode="json", include=set(DECISIVE), exclude=INDIFFERENT_FIELDS)
     if settings.reference.baseline is not None:
         tree["reference"]["baseline"] = _content(settings.reference.baseline)
+    if settings.reference.mode == "fixed":  # nothing is renewed: the name is what it was before there was another mode
+        del tree["reference"]["mode"], tree["reference"]["renew_events"]
     # A rule acts by what it sets: a field left out is not the same as one set to its default.
     tree["overrides"] = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -162,7 +162,8 @@ def test_a_ledger_of_the_first_version_goes_on(receiver: KeepingReceiver, house:
     here.worker.close()
     with sqlite3.connect(here.path) as connection:
         connection.executescript(
-            "DROP INDEX alerts_ended; ALTER TABLE alerts DROP COLUMN opening; UPDATE schema SET version = 1;"
+            "DROP TABLE acknowledgements; DROP INDEX alerts_ended; ALTER TABLE alerts DROP COLUMN opening; "
+            "UPDATE schema SET version = 1;"
         )
     connection.close()
     here.start()
@@ -176,7 +177,7 @@ def test_a_later_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE schema SET version = 7")
     connection.close()
-    assert "has version 7, and this streamdrift knows 2; run the streamdrift that wrote it" in refused(path)
+    assert "has version 7, and this streamdrift knows 3; run the streamdrift that wrote it" in refused(path)
 
 
 def test_somebody_elses_database_is_left_alone(path: Path) -> None:

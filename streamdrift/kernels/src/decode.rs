@@ -7,6 +7,7 @@
 mod batch;
 mod columns;
 mod event;
+mod ids;
 mod json;
 mod python;
 mod time;
@@ -17,7 +18,7 @@ use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use columns::{Models, Place};
+use columns::{Models, Place, Wanted};
 use event::{Event, Limits};
 use python::Loaded;
 
@@ -32,7 +33,7 @@ type Reached = (usize, &'static str, Option<i64>, Option<i64>);
 #[pyclass(module = "streamdrift.kernels._compiled")]
 pub struct Decoder {
     limits: Limits,
-    facts: bool,
+    wanted: Wanted,
     loaded: Loaded,
     models: Models,
     /// The last number that the layout of an event had.
@@ -42,7 +43,8 @@ pub struct Decoder {
 #[pymethods]
 impl Decoder {
     #[new]
-    #[pyo3(signature = (event_bytes_max, features_max, segments_max, text_max, free_text, facts))]
+    #[pyo3(signature = (event_bytes_max, features_max, segments_max, text_max, free_text, facts, ids))]
+    #[allow(clippy::too_many_arguments)]
     fn new(
         event_bytes_max: usize,
         features_max: usize,
@@ -50,6 +52,7 @@ impl Decoder {
         text_max: usize,
         free_text: Vec<String>,
         facts: bool,
+        ids: bool,
     ) -> Self {
         let limits = Limits {
             event_bytes: event_bytes_max,
@@ -58,7 +61,7 @@ impl Decoder {
             text: text_max,
             free_text: free_text.into_iter().map(String::into_bytes).collect(),
         };
-        Self { limits, facts, loaded: Loaded::default(), models: Models::default(), layout: 0 }
+        Self { limits, wanted: Wanted { facts, ids }, loaded: Loaded::default(), models: Models::default(), layout: 0 }
     }
 
     /// Load records one by one, from `begin` on; `sources` numbers their partitions.
@@ -94,6 +97,7 @@ impl Decoder {
         index: usize,
         order: i64,
         time: i64,
+        id: Option<&str>,
         model: &str,
         version: Option<&str>,
         segments: &Bound<'_, PyDict>,
@@ -102,7 +106,10 @@ impl Decoder {
     ) -> PyResult<usize> {
         let place = self.loaded.place(index, order)?;
         let model = self.models.model(model.as_bytes());
-        if self.facts {
+        if self.wanted.ids {
+            model.ids.push(id.map(str::as_bytes));
+        }
+        if self.wanted.facts {
             model.facts.push(fact.map_or(columns::Fact::None, columns::Fact::Given));
         }
         let row = model.begin(place, time, version.map(str::as_bytes));
@@ -124,8 +131,8 @@ impl Decoder {
 impl Decoder {
     fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> Reached {
         let mut event = Event::of_layout(self.layout + 1);
-        let Self { limits, facts, loaded, models, .. } = self;
-        let reached = decode(&mut event, limits, *facts, loaded, models, range, order, due);
+        let Self { limits, wanted, loaded, models, .. } = self;
+        let reached = decode(&mut event, limits, *wanted, loaded, models, range, order, due);
         self.layout = event.layout;
         reached
     }
@@ -135,7 +142,7 @@ impl Decoder {
 fn decode<'e>(
     event: &mut Event<'e>,
     limits: &Limits,
-    facts: bool,
+    wanted: Wanted,
     loaded: &'e Loaded,
     models: &mut Models,
     range: Range<usize>,
@@ -153,7 +160,7 @@ fn decode<'e>(
         }
         let time = event.time.unwrap_or(loaded.times[index]);
         let place = Place { order, ..loaded.places[index] };
-        if !models.add(event, place, time, facts) {
+        if !models.add(event, place, time, wanted) {
             return (index, DEFERRED, first, latest);
         }
         first = first.or(Some(time));

@@ -6,6 +6,7 @@ use foldhash::fast::RandomState;
 use pyo3::{Py, PyAny};
 
 use super::event::{Event, SCORE};
+use super::ids::Ids;
 use super::json::Scalar;
 
 /// Kinds of a value, as in `blocks/column.py`.
@@ -153,6 +154,13 @@ pub enum Label {
     Number(f64),
 }
 
+/// What is kept of an event besides its features.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    pub facts: bool,
+    pub ids: bool,
+}
+
 /// Where a row comes from.
 #[derive(Clone, Copy)]
 pub struct Place {
@@ -175,6 +183,8 @@ pub struct Model {
     /// By name, with the first row that has it.
     pub dimensions: Vec<(Box<[u8]>, usize, Coded)>,
     pub facts: Vec<Fact>,
+    /// Of the predictions; empty where none is asked for.
+    pub ids: Ids,
     by_name: Map<usize>,
     by_dimension: Map<usize>,
     /// Of the events whose features' columns are in `slots`.
@@ -201,6 +211,7 @@ impl Model {
             columns: Vec::new(),
             dimensions: Vec::new(),
             facts: Vec::new(),
+            ids: Ids::default(),
             by_name: Map::default(),
             by_dimension: Map::default(),
             layout: u64::MAX,
@@ -288,13 +299,16 @@ impl Model {
     }
 
     /// Add an event; false where the reference has to, and then nothing was added.
-    fn add(&mut self, event: &Event, place: Place, time: i64, with_facts: bool) -> bool {
-        let fact = if with_facts { fact_of(event) } else { Some(Fact::None) };
+    fn add(&mut self, event: &Event, place: Place, time: i64, wanted: Wanted) -> bool {
+        let fact = if wanted.facts { fact_of(event) } else { Some(Fact::None) };
         let Some(fact) = fact.filter(|_| self.find(event)) else {
             return false;
         };
-        if with_facts {
+        if wanted.facts {
             self.facts.push(fact);
+        }
+        if wanted.ids {
+            self.ids.push(event.id.as_deref());
         }
         let row = self.begin(place, time, event.version.as_deref());
         for (nth, (name, value)) in event.features.iter().enumerate() {
@@ -388,7 +402,7 @@ impl Models {
     }
 
     /// Add an event; false where the reference has to, and then nothing was added.
-    pub fn add(&mut self, event: &Event, place: Place, time: i64, with_facts: bool) -> bool {
-        self.model(&event.model).add(event, place, time, with_facts)
+    pub fn add(&mut self, event: &Event, place: Place, time: i64, wanted: Wanted) -> bool {
+        self.model(&event.model).add(event, place, time, wanted)
     }
 }

@@ -241,6 +241,7 @@ pub fn taken(py: Python<'_>, mut model: Model) -> PyResult<Bound<'_, PyTuple>> {
             columns.into_any(),
             dimensions.into_any(),
             PyTuple::new(py, facts)?.into_any(),
+            model.ids.fingerprints().into_pyarray(py).into_any(),
         ],
     )
 }

@@ -1,0 +1,274 @@
+"""The rolling reference beside the fixed one: what each finds, one alert for both, and nothing learned in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.signal import lfilter
+
+from streamdrift.alerts import Alert
+from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.detect import baseline
+from streamdrift.detect.bank import Bank
+from streamdrift.detect.explain import Change
+from streamdrift.detect.learning import Learned, calibrated
+from streamdrift.detect.rebaseline import Order
+from streamdrift.detect.rolling import Rolling
+from streamdrift.detect.value_watch import ValueWatch, WatchSettings
+from streamdrift.settings import Settings
+from streamdrift.settings.identity import config_hash
+from tests.detect.test_bank import SMALL, START, detected, records
+
+FULL = Settings.model_validate({"reference": {"mode": "rolling"}})
+N = FULL.reference.events
+SECOND = 1_000
+
+
+def watched(values: Floats, tree: Settings = FULL) -> tuple[list[tuple[int, Change]], Rolling | None]:
+    """Changes with the index of the value that decided each, and what watched; values come once a second."""
+    window = WatchSettings(tree.detectors, tree.policy, tree.anomalies, tree.reference, tree.categories_max)
+    n, times = tree.reference.events, np.arange(len(values)) * SECOND
+    reference, own = baseline.build(NUMBER, values[:n], [], 0.0)
+    calibration, clock = calibrated(reference, own, times[:n])
+    first = ValueWatch(reference, calibration, clock, own, window)
+    if tree.reference.mode == "fixed":
+        return [(n + i, change) for i, change in first.update(values[n:], times[n:])], None
+    none = np.zeros(n, bool)
+    rolling = Rolling(
+        first, Learned(NUMBER, n, none, none, reference, calibration, clock, own, times[:n]), window, set()
+    )
+    return rolling.update(values[n:], times[n:], np.arange(n, len(values)), []), rolling
+
+
+def opened(changes: Sequence[tuple[int, Change]]) -> list[tuple[int, str]]:
+    return [(at, change.reference["which"]) for at, change in changes if change.step == "opens"]
+
+
+def normal(n: int, seed: int) -> Floats:
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+# What each finds -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_slow_drift_shows_against_the_first_reference_alone(seed: int) -> None:
+    """One sd in 50,000 values: the rolling reference takes it in step by step, and can't be poisoned by it."""
+    n = 60_000
+    changes, rolling = watched(normal(n, seed) + np.clip((np.arange(n) - N) / 50_000, 0, 1))
+    assert rolling is not None
+    assert [which for _, which in opened(changes)] == ["first"]
+    assert {change.reference["which"] for _, change in changes} == {"first"}
+    assert all(change.step != "resolves" for _, change in changes)
+    assert rolling.renewals > 40  # what the first one has open alone does not hold it up
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("at", [N + 500, 20_000])
+def test_a_sudden_change_is_one_alert_that_names_both(at: int, size: float) -> None:
+    values = normal(30_000, 1) + size * (np.arange(30_000) >= at)
+    changes, rolling = watched(values)
+    fixed, _ = watched(values, Settings())
+    assert rolling is not None
+    assert [(found - at < 500, which) for found, which in opened(changes)] == [(True, "both")]
+    assert opened(changes)[0][0] <= min(i for i, change in fixed if change.step == "opens")
+    due = (at - N) // 1_000
+    assert due - 3 <= rolling.renewals <= due  # some wait for a moment; and what is open is not learned
+
+
+def test_what_comes_and_goes_is_resolved_once_and_learned_around() -> None:
+    at = np.arange(40_000)
+    changes, rolling = watched(normal(40_000, 2) + ((at >= 20_000) & (at < 23_000)))
+    assert rolling is not None
+    assert [(c.step, c.lane) for _, c in changes if c.step != "looks"] == [("opens", "values"), ("resolves", "values")]
+    assert rolling.renewals > 25
+    assert rolling.kept == N
+    assert np.isclose(rolling.window.mean, 0, atol=0.06)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_change_after_an_old_drift_that_stays_open_is_news(seed: int) -> None:
+    n, at = 70_000, 62_000
+    values = normal(n, seed) + np.clip((np.arange(n) - N) / 50_000, 0, 1) + (np.arange(n) >= at)
+    changes, _ = watched(values)
+    (slow, first), (sudden, second) = opened(changes)
+    assert (first, second) == ("first", "rolling")
+    assert slow < at <= sudden < at + 200
+    assert {change.lane for _, change in changes} == {"values", "rolling"}
+    then = {change.reference["which"]: change.reference["mean"] for _, change in changes}
+    assert then["first"] == pytest.approx(0, abs=0.05)
+    assert then["rolling"] == pytest.approx(1, abs=0.1)
+
+
+def test_traffic_that_wandered_off_long_ago_is_no_news_and_coming_back_is() -> None:
+    """After a slow ramp the level stays; then it drops back at once: nothing new for the first, all of it for the rolling."""
+    n = 75_000
+    ramp = np.clip((np.arange(n) - N) / 50_000, 0, 1) * (np.arange(n) < 66_000)
+    changes, _ = watched(normal(n, 0) + ramp)
+    assert [which for _, which in opened(changes)] == ["first", "rolling"]
+    assert opened(changes)[1][0] - 66_000 < 200
+
+
+# Levels --------------------------------------------------------------------------------------------------------------
+
+
+def autoregressive(n: int, seed: int) -> Floats:
+    values: Floats = lfilter([1.0], [1.0, -0.9], normal(n + 500, seed))[500:] * np.sqrt(1 - 0.81)
+    return values
+
+
+def heavy(n: int, seed: int) -> Floats:
+    return np.exp(1.5 * normal(n, seed))
+
+
+def season(n: int, seed: int) -> Floats:
+    return normal(n, seed) + np.sin(2 * np.pi * np.arange(n) / 2_000)
+
+
+@pytest.mark.parametrize("recipe", [normal, autoregressive, heavy, season])
+def test_what_does_not_change_is_no_alarm(recipe: Callable[[int, int], Floats]) -> None:
+    """Four series of 25,000 values: no alarm in ten stretches of 10,000 bounds the rate at .3 for each (95 %)."""
+    for seed in range(4):
+        changes, rolling = watched(recipe(30_000, 100 + seed))
+        assert changes == []
+        assert rolling is not None
+        assert rolling.renewals >= 5
+
+
+# In a bank -----------------------------------------------------------------------------------------------------------
+
+ROLLING = Settings.model_validate(
+    {
+        "reference": {"events": 200, "mode": "rolling", "renew_events": 100},
+        "detectors": {"ks": {"window_events": 100}},
+    }
+)
+
+
+def run(
+    events: Sequence[dict[str, Any]],
+    cuts: Sequence[int] = (),
+    orders: Sequence[Order] = (),
+    tree: Settings = ROLLING,
+    *,
+    exchange: bool = False,
+) -> list[Alert]:
+    bank = Bank(tree, "config")
+    for order in orders:
+        bank.rebaseline(order)
+    return detected(records(events), bank, cuts, tree, exchange=exchange)
+
+
+def eventful(n: int = 3_000) -> list[dict[str, Any]]:
+    """x jumps, comes back and drifts; w drifts, then falls; y is null for a while, then jumps; c changes its mix and has new names; b's share moves."""
+    rng = np.random.default_rng(7)
+    events = []
+    for i in range(n):
+        features: dict[str, Any] = {
+            "x": float(rng.standard_normal() + 3 * (900 <= i < 1_300) + max(0, i - 1_800) / 400),
+            "y": None if 700 <= i < 1_000 and rng.random() < 0.6 else float(rng.random() + 2 * (i >= 2_200)),
+            "c": "new"
+            if i >= 2_000 and rng.random() < 0.02
+            else ["red", "green"][int(rng.random() < 0.4 + 0.4 * (i >= 1_500))],
+            "w": float(rng.standard_normal() + min(i / 2_000, 1.2) - 2 * (i >= 2_700)),
+            "b": bool(rng.random() < 0.3 + 0.4 * (i >= 1_600)),
+        }
+        if 400 <= i < 420:
+            features["x"] = 1e6
+        segments = {"d": "ab"[int(rng.integers(2))]}
+        events.append({"model": "m", "occurred_at": START + i * SECOND, "segments": segments, "features": features})
+    return events
+
+
+ORDERS = [Order("r-1", START + 2_500_000, "rebaseline", "renew", (), ("x",), {}, None, None)]
+EVENTS = eventful()
+EXPECTED = [a.to_cloudevent() for a in run(EVENTS, orders=ORDERS)]
+
+
+def test_the_stream_of_the_next_tests_has_all_of_it() -> None:
+    alerts = [Alert.from_cloudevent(value) for value in EXPECTED]
+    assert {"mean_shift", "category_shift", "null_rate"} <= {a.reason for a in alerts}
+    assert {a.reference.get("which") for a in alerts} == {None, "first", "rolling", "both"}
+    assert {a.status for a in alerts if a.kind == "drift"} == {"firing", "resolved"}
+    assert len({a.alert_id for a in alerts}) == len(alerts)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 3_000), max_size=12).map(sorted))
+def test_where_batches_end_changes_not_one_bit(cuts: list[int]) -> None:
+    assert [a.to_cloudevent() for a in run(EVENTS, cuts, ORDERS)] == EXPECTED
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.integers(0, 3_000), max_size=3).map(sorted))
+def test_nor_does_the_exchange(cuts: list[int]) -> None:
+    alerts = run(EVENTS, cuts, ORDERS, exchange=True)
+    assert sorted(a.alert_id for a in alerts) == sorted(Alert.from_cloudevent(v).alert_id for v in EXPECTED)
+
+
+def test_after_an_order_both_are_learned_anew_and_the_next_change_is_one_alert() -> None:
+    rng = np.random.default_rng(5)
+    events = [
+        {"model": "m", "occurred_at": START + i * SECOND, "features": {"x": float(rng.standard_normal() + 3 * (i >= 600) + 3 * (i >= 1_500))}}
+        for i in range(2_000)
+    ]  # fmt: skip
+    order = Order("r-1", START + 900_000, "rebaseline", "renew", (), (), {}, None, None)
+    alerts = run(events, orders=[order])
+    told = [(a.status, a.reference["which"]) for a in alerts if a.updates is None]
+    assert told == [("firing", "both"), ("resolved", "both"), ("firing", "both")]
+    assert alerts[-1].reference["mean"] == pytest.approx(3, abs=0.3)
+
+
+def test_a_fault_that_is_open_holds_learning_up() -> None:
+    """While y is null in half of its rows, what is left of it is not learned; that it moved is told once it is back."""
+    rng = np.random.default_rng(6)
+    events = []
+    for i in range(2_500):
+        broken = 800 <= i < 1_800
+        value = (
+            None
+            if broken and rng.random() < 0.5
+            else float(rng.standard_normal() + 0.004 * max(0, min(i, 1_800) - 800))
+        )
+        events.append({"model": "m", "occurred_at": START + i * SECOND, "features": {"y": value}})
+    alerts = run(events)
+    assert {a.reason for a in alerts} >= {"null_rate", "mean_shift"}
+    assert {a.reference.get("which") for a in alerts if a.reason == "mean_shift"} == {"both"}
+
+
+# Settings ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_fixed_mode_is_what_it_was() -> None:
+    assert all("which" not in a.reference for a in run(EVENTS, tree=SMALL))
+    plain = Settings.model_validate({"reference": {"renew_events": 200}})
+    assert config_hash(plain) == config_hash(Settings()) != config_hash(FULL)
+    assert config_hash(Settings.model_validate({"reference": {"mode": "rolling", "renew_events": 200}})) != config_hash(
+        FULL
+    )
+
+
+def test_twice_as_many_lanes_share_the_budget() -> None:
+    def threshold(mode: str) -> float:
+        tree = Settings.model_validate(
+            {"reference": {"events": 200, "mode": mode}, "policy": {"false_pages_per_model_week": 1e-6}}
+        )
+        bank = Bank(tree, "config")
+        detected(records(EVENTS[:300]), bank, (), tree)
+        return next(
+            series.threshold for group, feature, series in bank.watched() if feature == "x" and not group.segment
+        )
+
+    assert threshold("rolling") - threshold("fixed") == pytest.approx(np.log(2) / 0.9, abs=0.002)
+
+
+def test_raw_detectors_have_no_rolling_reference() -> None:
+    tree = ROLLING.model_copy(update={"policy": ROLLING.policy.model_copy(update={"confirm": "off"})})
+    alerts = run(EVENTS, tree=tree)
+    assert alerts
+    assert all("which" not in a.reference for a in alerts)
