@@ -42,6 +42,17 @@ class Age:
         self._age = int(ages[-1])
         return ages
 
+    def passed(self, block: Block) -> None:
+        """As ``of``, where nobody asks for the age at each row: an assembler's counts rise from row to row."""
+        source, first, last = int(block.source[0]), int(block.model_row[0]), int(block.model_row[-1])
+        known = self._of.get(block.sources[source])
+        if known is None or first <= known[0] or not (block.source == source).all():
+            self.of(block)
+            return
+        age = known[1] + last - known[0]
+        self._of[block.sources[source]] = self._last = last, age
+        self._age = max(self._age, age)
+
     def _on(self, source: Partition, counts: Ints, counts_before: Ints, ages_before: Ints) -> Ints:
         """(n,) the age at each row of a source partition, by what was counted then."""
         known = self._of.get(source)

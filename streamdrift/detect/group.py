@@ -92,14 +92,16 @@ class Group:
     def _feed(self, rows: Block, bank: Makes) -> Told:
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
-        context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
+        ordinary = {} if bank.recorded else self._ordinary(rows)
+        rest = [(f, s, taken) for f, s in self.series.items() if s and (taken := ordinary.get(f, 0)) < len(rows)]
+        if not rest:
+            self._shares(rows, slice(-1, None))
+            self._age.passed(rows)
+            return []
+        context = Rows(rows, self._shares(rows, slice(None)), self._age.of(rows), bank.recorded)
         told: Told = []
-        ordinary = self._ordinary(rows) if not bank.recorded else {}
         nothing: Column | None = None
-        for feature, series in self.series.items():
-            taken = ordinary.get(feature, 0)
-            if series is None or taken == len(rows):
-                continue
+        for feature, series, taken in rest:
             column = rows.columns.get(feature)
             if column is None:
                 column = nothing = nothing or absent(len(rows))
@@ -112,16 +114,14 @@ class Group:
 
     def _ordinary(self, rows: Block) -> dict[str, int]:
         """Rows that the series which are lent to their compiled watches took, all of them in one call."""
-        lent = [
-            (feature, s, quiet) for feature, s in self.series.items() if isinstance(s, Series) and (quiet := s.lend())
-        ]
+        lent = [(feature, s, quiet) for feature, s in self.series.items() if s and (quiet := s.lend(rows))]
         if not lent:
             return {}
         part = rows.columns.part() if isinstance(rows.columns, Columns) else None
         columns = [_read(feature, quiet, rows, part) for feature, _, quiet in lent]
         taken = lent[0][2].advance_all([quiet.watch for _, _, quiet in lent], columns, rows.time, part and part[1])
         for (_, series, quiet), n in zip(lent, taken, strict=True):
-            series.seen += n
+            series.took(n, len(rows))
             if n < len(rows):
                 quiet.home()
         return {feature: n for (feature, _, _), n in zip(lent, taken, strict=True)}
@@ -151,15 +151,15 @@ class Group:
                 if series is not None or len(self.series) < REFUSED_MAX:
                     self.series[name] = series
 
-    def _shares(self, rows: Block) -> Floats:
-        """(n,) share of the model's rows that came to this group, as of each row."""
+    def _shares(self, rows: Block, asked: slice) -> Floats:
+        """(n,) share of the model's rows that came to this group, as of each row that is asked for; the last one is."""
         counted = rows.model_row
         if int(counted[0]) <= self._last_model_row or not self._first_model_row:
             self._rows, self._first_model_row = 0, int(counted[0])  # the assembler began to count anew
         self._last_model_row = int(counted[-1])
-        own = self._rows + np.arange(1, len(rows) + 1)
+        own = np.arange(self._rows + 1, self._rows + len(rows) + 1)[asked]
         self._rows += len(rows)
-        shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
+        shares: Floats = np.minimum(own / np.maximum(counted[asked] - self._first_model_row + 1, 1), 1.0)
         self._share = float(shares[-1])
         return shares
 

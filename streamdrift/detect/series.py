@@ -143,10 +143,16 @@ class Series:
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
-    def lend(self) -> Quiet | None:
-        """Lend the state to the compiled watch; return it where it may be given the next rows, in place of ``update``."""
+    def lend(self, rows: Block) -> Quiet | None:
+        """Lend the state to the compiled watch; return it where it may be given these rows, in place of ``update``."""
+        del rows
         quiet = self._quiet
         return quiet if quiet is not None and self._learning is None and quiet.lend() else None
+
+    def took(self, taken: int, rows: int) -> None:
+        """Note that the compiled watch took so many rows, of as many as it was given."""
+        del rows
+        self.seen += taken
 
     def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
         """Take the rows' values; return alerts, each with the row that decided it, in event order.

@@ -33,6 +33,7 @@ from streamdrift.blocks.column import ABSENT, NUMBER, TEXT, Column, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.explain import MATERIAL, Change
+from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.series import Crowded, Known, Rows, Series
 from streamdrift.detect.standing import QUIET_ROWS, Standing, Tell
@@ -134,9 +135,26 @@ class Versions:
             version.standing = None
         return alerts + [alert for one in self.all() for alert in one.forget(block, order, share)]
 
+    def lend(self, rows: Block) -> Quiet | None:
+        """As a series does, where there is one version, and all rows are its."""
+        if len(self._of) != 1 or self._evicted:
+            return None
+        (only,) = self._of.values()
+        codes = rows.versions.codes
+        if only.series is None or only.standing is not None or (rows.versions.at(0) or "") != only.name:
+            return None
+        return only.series.lend(rows) if (codes == codes[0]).all() else None
+
+    def took(self, taken: int, rows: int) -> None:
+        """As of a series."""
+        (only,) = self.all()
+        only.took(taken, rows)
+        if taken == rows:
+            self._rows += rows
+            next(iter(self._of.values())).latest = self._rows - 1
+
     def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
         """Take the rows' values, each to its version's series; see ``Series.update``."""
-        del taken
         told: list[tuple[int, Alert]] = []
         first = self._rows
         owned = self._owned(rows.block, column)
@@ -144,7 +162,7 @@ class Versions:
             if version.series is None:
                 continue
             whole = len(mine) == len(column)
-            found = version.series.update(*((rows, column) if whole else (rows.of(mine), column.take(mine))))
+            found = version.series.update(*((rows, column, taken) if whole else (rows.of(mine), column.take(mine))))
             told += [(int(mine[row]), alert) for row, alert in found]
             if version.series.learned_at is not None:
                 version.learned_at = int(mine[version.series.learned_at])

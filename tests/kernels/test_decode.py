@@ -21,7 +21,13 @@ from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_com
 pytestmark = needs_compiled
 
 OTHER = Partition("inference-events", 4)
-MIXED = Settings(anomalies={"enabled": False}, free_text=("comment",), segments=("origin", "shop"), text_length_max=12, features_per_event_max=7)
+MIXED = Settings(
+    anomalies={"enabled": False},
+    free_text=("comment",),
+    segments=("origin", "shop"),
+    text_length_max=12,
+    features_per_event_max=7,
+)
 
 texts = st.sampled_from(
     ["", "a", "b", "EWR", "ü", "日本語", "a longer text than twelve", 'quote"', "back\\slash", "\n", "😀"]

@@ -17,6 +17,11 @@ pub struct Adwin {
 }
 
 impl Adwin {
+    /// Ask for the memory that the next values will need.
+    pub fn prefetch(&self) {
+        self.window.prefetch();
+    }
+
     /// Take values; append the indices at which it flagged.
     pub fn feed(&mut self, values: &[f64], flags: &mut Vec<i64>) {
         self.window.update(values, self.settings, flags);

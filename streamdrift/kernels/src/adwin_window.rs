@@ -72,6 +72,11 @@ fn bucket_size(row: usize) -> f64 {
 }
 
 impl Window {
+    /// Ask for the memory that the next values will need.
+    pub fn prefetch(&self) {
+        crate::prefetch::slice(&self.rows);
+    }
+
     pub fn new() -> Self {
         Self {
             width: 0.0,

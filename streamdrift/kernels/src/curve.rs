@@ -3,6 +3,8 @@
 //! Blocks of 64 heights, each with its maximum and with an offset that its heights still lack: adding to a range touches
 //! the heights of its two outer blocks only. Loops run over whole blocks without branches, so that they become vectors.
 
+use crate::prefetch;
+
 const BLOCK: usize = 64;
 /// Blocks that a vector holds the maxima of.
 const BLOCKS: usize = 16;
@@ -73,6 +75,13 @@ impl<T: Height> Curve<T> {
             tops,
             offsets: vec![[zero; BLOCKS]; groups],
         }
+    }
+
+    /// Ask for the memory that the next values will need.
+    pub fn prefetch(&self) {
+        prefetch::slice(&self.heights);
+        prefetch::slice(&self.tops);
+        prefetch::slice(&self.offsets);
     }
 
     pub fn len(&self) -> usize {

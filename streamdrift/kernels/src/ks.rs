@@ -7,6 +7,7 @@ use pyo3::types::PyBytes;
 
 use crate::block;
 use crate::ks_window::{Cells, Window};
+use crate::prefetch;
 use crate::snapshot::{same, Kind, Reader, Refusal, Writer};
 
 /// Heights are at most the least common multiple of R and W.
@@ -52,6 +53,12 @@ impl SlidingKs {
 }
 
 impl SlidingKs {
+    /// Ask for the memory that the next values will need.
+    pub fn prefetch(&self) {
+        on!(&self.heights, window => window.prefetch());
+        prefetch::slice(&self.cells.distinct);
+    }
+
     /// Take values; append the indices at which it flagged.
     pub fn feed(&mut self, values: &[f64], flags: &mut Vec<i64>) {
         let cells = &self.cells;

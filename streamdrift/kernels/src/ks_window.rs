@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 
+use crate::prefetch;
 use crate::curve::{Curve, Height};
 
 /// Values whose cells are looked up at a time: independent of each other, their searches overlap.
@@ -113,6 +114,13 @@ impl<T: Height> Window<T> {
             above: false,
             critical,
         }
+    }
+
+    /// Ask for the memory that the next values will need.
+    pub fn prefetch(&self) {
+        self.ahead.prefetch();
+        self.behind.prefetch();
+        prefetch::slice(&self.ring);
     }
 
     pub fn is_full(&self) -> bool {

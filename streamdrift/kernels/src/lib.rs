@@ -12,6 +12,7 @@ mod ks;
 mod ks_window;
 mod normal;
 mod page_hinkley;
+mod prefetch;
 mod run;
 mod scan;
 mod snapshot;

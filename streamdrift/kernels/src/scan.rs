@@ -4,6 +4,8 @@
 //! reach the threshold. They are found once; afterwards a stretch is looked at by comparing integers. What is beyond a bound is
 //! judged by the reference engine, which alone computes evidence: so both engines decide the same.
 
+use crate::prefetch;
+
 /// Events per sum.
 pub const STRETCH: usize = 16;
 /// Window lengths, in stretches.
@@ -142,6 +144,16 @@ impl<const C: usize> Scan<C> {
             undo: Vec::new(),
             before: ([0; C], 0, 0, 0, 0),
         }
+    }
+
+    /// Ask for the memory that the next events will need: the sums that the windows of the next stretches reach back to.
+    pub fn prefetch(&self) {
+        for stretch in [self.stretches + 1, self.stretches + 3] {
+            for length in WINDOWS {
+                prefetch::value(&self.sums[(stretch + KEPT - length) % KEPT]);
+            }
+        }
+        prefetch::value(&self.firsts[(self.stretches + 1) % KEPT]);
     }
 
     /// From here on what is pushed can be taken back.

@@ -9,6 +9,7 @@ use crate::adwin::Adwin;
 use crate::ks::SlidingKs;
 use crate::normal::{Clock, Reference, Scores};
 use crate::page_hinkley::PageHinkley;
+use crate::prefetch;
 use crate::run::{Limits, Run};
 use crate::scan::{Scan, UNIT};
 use crate::told::{adopt, arrays, needed, scan, wanted, Judged};
@@ -157,6 +158,45 @@ impl Values {
         }
         self.seen = needed(told, "seen")?;
         Ok(())
+    }
+}
+
+impl Values {
+    /// Ask for what the next values will need, but for what lies in other objects: these are asked for themselves.
+    pub fn prefetch(&self) {
+        self.scan.prefetch();
+        prefetch::slice(&self.recent.values[self.recent.next..]);
+        for scan in self.far.iter().map(|far| &far.2).chain(self.unseen.iter().map(|unseen| &unseen.1)) {
+            scan.prefetch();
+        }
+        for array in [self.distinct.as_any(), self.below.as_any()] {
+            prefetch::object(array, size_of::<usize>() * 10);
+        }
+        if let Some(one) = &self.adwin {
+            prefetch::object(one, size_of::<Adwin>());
+        }
+        if let Some(one) = &self.page_hinkley {
+            prefetch::object(one, size_of::<PageHinkley>());
+        }
+        if let Some(one) = &self.ks {
+            prefetch::object(one, size_of::<SlidingKs>());
+        }
+    }
+
+    /// Ask for what lies in other objects, which must have come by now.
+    pub fn prefetch_beyond(&self, py: Python<'_>) {
+        if let Some(one) = &self.adwin {
+            one.bind(py).borrow().prefetch();
+        }
+        if let Some(one) = &self.ks {
+            one.bind(py).borrow().prefetch();
+        }
+        if let Ok(distinct) = self.distinct.bind(py).try_readonly() {
+            distinct.as_slice().map(prefetch::slice).unwrap_or_default();
+        }
+        if let Ok(below) = self.below.bind(py).try_readonly() {
+            below.as_slice().map(prefetch::slice).unwrap_or_default();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::prefetch;
 use crate::scan::{Scan, UNIT};
 use crate::told::{arrays, scan, taken_over, Judged};
 use crate::values::Values;
@@ -121,7 +122,7 @@ pub fn advance(
     }
     let (mut values, mut kinds) = (Vec::new(), Vec::new());
     let mut taken = Vec::with_capacity(watches.len());
-    for (watch, (numbers, given, codes, places, cut)) in watches.iter().zip(&columns) {
+    for (i, (watch, (numbers, given, codes, places, cut))) in watches.iter().zip(&columns).enumerate() {
         let (numbers, given) = (numbers.as_slice()?, given.as_ref().map(|kinds| kinds.as_slice()).transpose()?);
         let codes = codes.as_ref().map(|codes| codes.as_slice()).transpose()?;
         let places = places.as_ref().map(|places| places.as_slice()).transpose()?.unwrap_or_default();
@@ -134,6 +135,7 @@ pub fn advance(
         if !fits || given.is_some_and(|kinds| kinds.len() != whole) || codes.is_some_and(|codes| codes.len() != whole) {
             return Err(wrong("a column is shorter than another"));
         }
+        ahead(&watches[i..]);
         let mut watch = watch.borrow_mut();
         if given.is_none() && watch.kind != NUMBER {
             taken.push(0);
@@ -169,6 +171,23 @@ pub fn advance(
         taken.push(watch.take(py, values, kinds, times)?);
     }
     Ok(taken)
+}
+
+/// Ask for the memory of the next watches, nearer and nearer: what a state says where the rest of it lies must come first.
+fn ahead(watches: &[Bound<'_, Watch>]) {
+    if let Some(watch) = watches.get(3) {
+        prefetch::object(watch.as_unbound(), size_of::<Watch>());
+    }
+    if let Some(watch) = watches.get(2) {
+        let watch = watch.borrow();
+        for lane in [&watch.missing, &watch.invalid].into_iter().flatten() {
+            lane.prefetch();
+        }
+        watch.values.iter().for_each(Values::prefetch);
+    }
+    if let Some(watch) = watches.get(1) {
+        watch.borrow().values.iter().for_each(|values| values.prefetch_beyond(watch.py()));
+    }
 }
 
 impl Watch {
