@@ -16,12 +16,19 @@ from streamdrift.events.label import Label
 from streamdrift.ports import Partition, Record
 from streamdrift.records import Run
 from streamdrift.settings import Settings
+from streamdrift.settings.detection import AnomalySettings
 from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_compiled, records
 
 pytestmark = needs_compiled
 
 OTHER = Partition("inference-events", 4)
-MIXED = Settings(anomalies={"enabled": False}, free_text=("comment",), segments=("origin", "shop"), text_length_max=12, features_per_event_max=7)
+MIXED = Settings(
+    anomalies=AnomalySettings(enabled=False),
+    free_text=("comment",),
+    segments=("origin", "shop"),
+    text_length_max=12,
+    features_per_event_max=7,
+)
 
 texts = st.sampled_from(
     ["", "a", "b", "EWR", "ü", "日本語", "a longer text than twelve", 'quote"', "back\\slash", "\n", "😀"]
