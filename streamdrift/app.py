@@ -302,8 +302,9 @@ class Service:
         self.metrics = Metrics()
         self.health = Health(self.clock)
         self.config_hash = config_hash(self.settings)
-        self._engine = kernels.engine(self.settings.engine).name
-        self.metrics.info.info({"version": __version__, "engine": self._engine, "config_hash": self.config_hash})
+        engine = kernels.engine(self.settings.engine).name
+        self._facts = {"version": __version__, "engine": engine, "config_hash": self.config_hash}
+        self.metrics.info.info(self._facts)
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
         self._failure: Fatal | None = None
@@ -328,13 +329,7 @@ class Service:
         self._signals()
         telemetry = self.settings.telemetry
         server = serve(telemetry.host, telemetry.port, self.metrics, self.health)
-        self.log.info(
-            "starting",
-            version=__version__,
-            engine=self._engine,
-            config_hash=self.config_hash,
-            port=server.port,
-        )
+        self.log.info("starting", **self._facts, port=server.port)
         threads = [threading.Thread(target=self._loop, args=(s, b), name=s) for s, b in self._builders.items()]
         for thread in threads:
             thread.start()

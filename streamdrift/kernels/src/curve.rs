@@ -21,10 +21,6 @@ macro_rules! height {
         impl Height for $type {
             const LEAST: Self = Self::MIN;
             #[inline(always)]
-            #[allow(
-                clippy::cast_possible_truncation,
-                reason = "what is counted is bounded by whoever chooses the type"
-            )]
             fn of(value: i64) -> Self {
                 value as Self
             }
@@ -71,7 +67,12 @@ impl<T: Height> Curve<T> {
         for (i, block) in blocks.iter().enumerate() {
             tops[i / BLOCKS][i % BLOCKS] = block.iter().copied().max().unwrap_or(zero);
         }
-        Self { len: heights.len(), heights: blocks, tops, offsets: vec![[zero; BLOCKS]; groups] }
+        Self {
+            len: heights.len(),
+            heights: blocks,
+            tops,
+            offsets: vec![[zero; BLOCKS]; groups],
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -80,7 +81,12 @@ impl<T: Height> Curve<T> {
 
     /// The maximum; what is below 0 may be told as 0.
     pub fn top(&self) -> T {
-        self.tops.iter().flatten().copied().max().unwrap_or(T::of(0))
+        self.tops
+            .iter()
+            .flatten()
+            .copied()
+            .max()
+            .unwrap_or(T::of(0))
     }
 
     /// Add to the heights from `begin` up to `end`, and return the maximum.

@@ -38,11 +38,6 @@ impl SlidingKs {
     fn begin(cells: &Cells, critical: f64) -> Result<Heights, &'static str> {
         let divisor = cells.divisor();
         let multiple = cells.r / divisor * cells.w;
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            reason = "saturates where none is reached"
-        )]
         let units = (critical * cells.r as f64 * cells.w as f64).ceil() as i64;
         let height = units.max(0).unsigned_abs().div_ceil(divisor);
         let height = i64::try_from(height).unwrap_or(i64::MAX);
@@ -84,10 +79,15 @@ impl SlidingKs {
             return Err(PyValueError::new_err(why));
         }
         let cells = Cells::new(reference, window as usize);
-        #[allow(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
-        let critical = (-(alpha / 2.0).ln() / 2.0 * (1.0 / cells.r as f64 + 1.0 / cells.w as f64)).sqrt();
+        let critical =
+            (-(alpha / 2.0).ln() / 2.0 * (1.0 / cells.r as f64 + 1.0 / cells.w as f64)).sqrt();
         let heights = Self::begin(&cells, critical).map_err(PyValueError::new_err)?;
-        Ok(Self { cells, heights, alpha, critical })
+        Ok(Self {
+            cells,
+            heights,
+            alpha,
+            critical,
+        })
     }
 
     /// Critical distance.
@@ -98,28 +98,45 @@ impl SlidingKs {
 
     /// D of the current window; 0 while it is not full.
     #[getter]
-    #[allow(clippy::cast_precision_loss, reason = "R·W is far below 2^53")]
     fn distance(&self) -> f64 {
         let largest = on!(&self.heights, window => window.largest());
         (largest as f64 * self.cells.divisor() as f64) / (self.cells.r as f64 * self.cells.w as f64)
     }
 
     /// (n,) the cell that each value falls into.
-    fn cells<'py>(&self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
-        let cells: Vec<i64> = block::copy(&values).iter().map(|&value| i64::from(self.cells.of(value))).collect();
+    fn cells<'py>(
+        &self,
+        py: Python<'py>,
+        values: PyReadonlyArray1<'py, f64>,
+    ) -> Bound<'py, PyArray1<i64>> {
+        let cells: Vec<i64> = block::copy(&values)
+            .iter()
+            .map(|&value| i64::from(self.cells.of(value)))
+            .collect();
         PyArray1::from_vec(py, cells)
     }
 
     /// Take a block of n values; return the indices (0 to n-1) at which D rose to the critical value.
-    fn update<'py>(&mut self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
+    fn update<'py>(
+        &mut self,
+        py: Python<'py>,
+        values: PyReadonlyArray1<'py, f64>,
+    ) -> Bound<'py, PyArray1<i64>> {
         let (cells, heights) = (&self.cells, &mut self.heights);
-        block::flags(py, &values, |block, flags| on!(heights, window => window.update(cells, block, flags)))
+        block::flags(
+            py,
+            &values,
+            |block, flags| on!(heights, window => window.update(cells, block, flags)),
+        )
     }
 
     /// The state as bytes, for `restore` of either engine. The reference itself is not in it.
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let mut to = Writer::new(Kind::SlidingKs);
-        to.u64(self.cells.r).u64(self.cells.w).f64(self.alpha).u32(self.cells.checksum());
+        to.u64(self.cells.r)
+            .u64(self.cells.w)
+            .f64(self.alpha)
+            .u32(self.cells.checksum());
         on!(&self.heights, window => {
             let cells = window.oldest_first();
             to.u32(u32::try_from(cells.len()).unwrap_or(u32::MAX));
@@ -131,7 +148,6 @@ impl SlidingKs {
     }
 
     /// Go on where a snapshot was taken.
-    #[allow(clippy::float_cmp, reason = "the very same setting is asked for")]
     fn restore(&mut self, state: &[u8]) -> Result<(), Refusal> {
         let mut from = Reader::open(Kind::SlidingKs, state)?;
         same(from.u64()? == self.cells.r && from.u64()? == self.cells.w)?;
@@ -145,7 +161,10 @@ impl SlidingKs {
             ring.push(from.u32()?);
         }
         from.end()?;
-        if ring.iter().any(|&cell| cell as usize > 2 * self.cells.distinct.len()) {
+        if ring
+            .iter()
+            .any(|&cell| cell as usize > 2 * self.cells.distinct.len())
+        {
             return Err(Refusal::Damaged);
         }
         let mut heights = Self::begin(&self.cells, self.critical).map_err(|_| Refusal::Damaged)?;

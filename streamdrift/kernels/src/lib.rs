@@ -4,6 +4,7 @@
 //! with an argument is a Python exception.
 
 mod adwin;
+mod adwin_window;
 mod block;
 mod curve;
 mod decode;
@@ -28,6 +29,7 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ks::SlidingKs>()?;
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
+    module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
     decode::register(module)?;
     Ok(())
 }
