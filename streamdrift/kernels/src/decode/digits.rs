@@ -26,7 +26,9 @@ pub fn digits(bytes: &[u8], begin: usize, mantissa: &mut u64) -> Option<usize> {
 /// the processor can't foresee (Lemire 2018, "Quickly parsing eight digits").
 #[inline]
 pub fn many_digits(bytes: &[u8], begin: usize, mantissa: &mut u64) -> Option<usize> {
-    let Some(eight) = bytes.get(begin..begin + 8) else { return digits(bytes, begin, mantissa) };
+    let Some(eight) = bytes.get(begin..begin + 8) else {
+        return digits(bytes, begin, mantissa);
+    };
     let values = u64::from_le_bytes(eight.try_into().ok()?) ^ (ONES * 0x30);
     // the highest bit of each byte that is over 9; only above a true one there may be a false one
     let others = (values.wrapping_add(ONES * 0x76) | values) & (ONES * 0x80);
