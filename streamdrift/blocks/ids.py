@@ -21,7 +21,7 @@ def fingerprints(ids: Iterable[str | None]) -> Ids | None:
     Examples
     --------
     >>> fingerprints(["f-17", None, "f-17"]).tolist()
-    [7302107376060640573, 0, 7302107376060640573]
+    [12825164693557330695, 0, 12825164693557330695]
     >>> fingerprints([None, None])
     """
     found = np.array([NONE if one is None else _fingerprint(one) for one in ids], np.uint64)

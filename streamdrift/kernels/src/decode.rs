@@ -5,7 +5,9 @@
 //! values `push` then puts into the same columns. So it never rejects anything.
 
 mod batch;
+mod column;
 mod columns;
+mod digits;
 mod event;
 mod ids;
 mod json;

@@ -105,11 +105,15 @@ pub fn read_batch<'py>(
     append_time: Option<i64>,
 ) -> PyResult<Option<Columns<'py>>> {
     let bytes = buffer.to_vec(); // nobody can change these meanwhile
-    let Some(rows) = rows(&bytes, position, count) else { return Ok(None) };
+    let Some(rows) = rows(&bytes, position, count) else {
+        return Ok(None);
+    };
     let offsets: Option<Vec<i64>> = rows.iter().map(|row| base_offset.checked_add(row.offset_delta)).collect();
     let times: Option<Vec<i64>> =
         rows.iter().map(|row| append_time.or_else(|| first_time.checked_add(row.time_delta))).collect();
-    let (Some(offsets), Some(times)) = (offsets, times) else { return Ok(None) };
+    let (Some(offsets), Some(times)) = (offsets, times) else {
+        return Ok(None);
+    };
     let bytes_of = |slice: Option<&[u8]>| slice.map(|slice| PyBytes::new(py, slice));
     let values = PyList::new(py, rows.iter().map(|row| bytes_of(row.value)))?;
     let keyed = rows.iter().any(|row| row.key.is_some());

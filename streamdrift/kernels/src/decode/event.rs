@@ -160,7 +160,9 @@ impl<'e> Event<'e> {
                     };
                     (self.model, named) = (within(text, limits)?, true);
                 }
-                b"version" if !versioned => (self.version, versioned) = (name(scanner.scalar()?, limits)?, true),
+                b"version" if !versioned => {
+                    (self.version, versioned) = (name(scanner.scalar()?, limits)?, true);
+                }
                 b"name" | b"version" => return None,
                 _ => return scanner.skip(),
             }
@@ -271,4 +273,59 @@ fn prediction<'e>(scanner: &mut Scanner<'e>, limits: &Limits) -> Option<Predicti
         Some(())
     })?;
     Some((score, label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[u8] = br#" {"prediction_id": "f-17", "occurred_at": "2013-04-01T08:15:00.25+02:00",
+        "model": {"name": "flights", "version": 7}, "segments": {"origin": "EWR", "late": true, "none": null},
+        "features": {"a": 1.25, "b": -3e-2, "c": "\u00fc", "d": null, "e": 123456789.987654321},
+        "prediction": {"score": 0.31, "label": "on-time"}, "tags": [1, {"u": "\n"}]} "#;
+
+    fn limits() -> Limits {
+        Limits { event_bytes: 1_000, features: 9, segments: 4, text: 20, free_text: vec![b"free".to_vec()] }
+    }
+
+    #[test]
+    fn a_plain_event_is_read() {
+        let mut event = Event::default();
+        assert!(event.read(GOOD, &limits()).is_some());
+        assert_eq!((event.id.as_deref(), event.time), (Some(b"f-17".as_slice()), Some(1_364_796_900_250)));
+        assert_eq!((&*event.model, event.version.as_deref()), (b"flights".as_slice(), Some(b"7".as_slice())));
+        assert_eq!((event.features.len(), event.own, event.segments.len()), (7, 5, 3));
+    }
+
+    /// With the checks for overflow that a build for tests has.
+    #[test]
+    fn no_bytes_are_a_panic() {
+        const BYTES: &[u8] = b"\"{}[],:\\0123456789.eE+-TZ \x00\x1f\x80\xc3\xed\xff";
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        let limits = limits();
+        let inputs: Vec<Vec<u8>> = (0..60_000)
+            .map(|_| {
+                let mut bytes = GOOD.to_vec();
+                for _ in 0..=random(3) {
+                    let at = random(bytes.len().max(1));
+                    match random(4) {
+                        0 if at < bytes.len() => bytes[at] = BYTES[random(BYTES.len())],
+                        0 | 1 => bytes.insert(at, BYTES[random(BYTES.len())]),
+                        2 => drop(bytes.drain(at.min(bytes.len())..(at + 1 + random(9)).min(bytes.len()))),
+                        _ => bytes.truncate(at + 1),
+                    }
+                }
+                bytes
+            })
+            .collect();
+        let mut event = Event::default();
+        let read = inputs.iter().filter(|bytes| event.read(bytes, &limits).is_some()).count();
+        assert!(read > 1_000 && read < inputs.len() - 1_000, "{read} of them were read");
+    }
 }

@@ -6,7 +6,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
-use super::columns::{Coded, Fact, Label, Model, Place, Texts, NULL, OTHER};
+use super::column::{Coded, Texts, NULL, NUMBER, OTHER};
+use super::columns::{Fact, Label, Model, Place};
 
 /// Events whose bytes lie one after the other.
 #[derive(Default)]
@@ -215,7 +216,7 @@ pub fn taken(py: Python<'_>, mut model: Model) -> PyResult<Bound<'_, PyTuple>> {
         column.fill(rows);
         let kinds = (!column.kinds.is_empty()).then(|| {
             let mut kinds = column.kinds;
-            kinds.resize(rows, super::columns::NUMBER);
+            kinds.resize(rows, NUMBER);
             kinds.into_pyarray(py)
         });
         let told = column.texts.map(|texts| coded(py, texts, rows)).transpose()?;

@@ -12,17 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamdrift.blocks.assemble import Assembler
 from streamdrift.events.label import Label
+from streamdrift.kernels.decode import CompiledAssembler, assembler
 from streamdrift.ports import Partition, Record
 from streamdrift.records import Run
-from streamdrift.settings import Settings
+from streamdrift.settings import EngineChoice, Settings
+from streamdrift.settings.detection import AnomalySettings
 from tests.kernels.same_batch import EVENTS, assert_same, both, check, needs_compiled, records
 
 pytestmark = needs_compiled
 
 OTHER = Partition("inference-events", 4)
 MIXED = Settings(
-    anomalies={"enabled": False},
+    anomalies=AnomalySettings(enabled=False),
     free_text=("comment",),
     segments=("origin", "shop"),
     text_length_max=12,
@@ -195,7 +198,7 @@ def test_numbers_are_rounded_as_orjson_rounds_them(number: float, form: str) -> 
 
 def test_events_of_the_plain_shape_are_not_handed_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamdrift.events.inference.decode", lambda *_: pytest.fail("an event was deferred"))
-    assembler, _ = both(labels=True)
+    ours, _ = both(labels=True)
     event = {
         "prediction_id": "f-17",
         "occurred_at": "2013-04-01T08:15:00.5+02:00",
@@ -213,8 +216,8 @@ def test_events_of_the_plain_shape_are_not_handed_to_the_reference(monkeypatch: 
         "prediction": {"score": 0.31, "label": "on-time", "by": [1, {}]},
         "tags": {"request_id": "r-9", "path": ["x", 1]},
     }
-    assembler.gather(records([json.dumps(event).encode(), orjson.dumps(event), json.dumps(event, indent=2).encode()]))
-    (block,) = assembler.take().blocks
+    ours.gather(records([json.dumps(event).encode(), orjson.dumps(event), json.dumps(event, indent=2).encode()]))
+    (block,) = ours.take().blocks
     assert block.time.tolist() == [1_364_796_900_500] * 3
     assert block.facts == (("f-17", "on-time", 0.31, {}),) * 3
 
@@ -247,3 +250,8 @@ def test_labels_are_let_in_between_the_same_events(given: list[tuple[dict[str, A
         if begin % 3 == 0:
             assert_same(ours.take(), theirs.take())
     assert_same(ours.take(), theirs.take())
+
+
+@pytest.mark.parametrize(("choice", "expected"), [("auto", CompiledAssembler), ("reference", Assembler)])
+def test_the_settings_choose_the_decoder(choice: EngineChoice, expected: type) -> None:
+    assert type(assembler(Settings(engine=choice))) is expected
