@@ -21,7 +21,7 @@ COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-ver
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench accuracy format lint lock clean
+.PHONY: help demo test check bench wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -74,6 +74,14 @@ quick: $(DEV)
 bench: $(DEV) ## events per second against a plain loop over river, and each kernel against its rivals, in the same run
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/kernels.py
+
+wheel: ## a wheel in dist/, installed into a new environment and checked there
+	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel
+	@.cache/wheel/bin/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@.cache/wheel/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@.cache/wheel/bin/python -m pip install -q --disable-pip-version-check --no-deps dist/*.whl
+	@cd .cache && wheel/bin/python ../tools/check_installed.py $$(command -v cargo >/dev/null && echo compiled || echo reference)
+	@ls -l dist/*.whl
 
 accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accuracy EVALUATE=path [ARGS=… WRITE=docs/accuracy.md]
 	@test -f "$(EVALUATE)" || { \
