@@ -4,6 +4,7 @@
 # The compiled engine. One wheel serves every Python from 3.11 on, so that Debian's own is good enough to build it.
 FROM rust:1.90.0-slim-bookworm AS wheel
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/* \
  && python3 -m venv /opt/build
 WORKDIR /src
