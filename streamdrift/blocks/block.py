@@ -46,6 +46,31 @@ def places(taken: Sequence[tuple[Partition, int]]) -> tuple[Codes, tuple[Partiti
     return codes, tuple(index), np.array([offset for _, offset in taken], np.int64)
 
 
+class Columns(Mapping[str, Column]):
+    """The columns of some rows, each cut out when it is asked for: for most segments of most blocks nobody does."""
+
+    def __init__(self, whole: Mapping[str, Column], rows: Ints | slice) -> None:
+        self._whole, self._rows = whole, rows
+        self._taken: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        column = self._taken.get(name)
+        if column is None:
+            column = self._taken[name] = self._whole[name].take(self._rows)
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def part(self) -> tuple[Mapping[str, Column], Ints] | None:
+        """Return the whole columns and the (n,) rows of them; None where these are not listed one by one."""
+        rows = self._rows
+        return None if isinstance(rows, slice) or isinstance(self._whole, Columns) else (self._whole, rows)
+
+
 @dataclass(slots=True)
 class Block:
     """n rows of one model and segment.
@@ -94,7 +119,7 @@ class Block:
     order: Ints
     muted: Bools
     versions: Coded
-    columns: dict[str, Column]
+    columns: Mapping[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
     vectors: dict[str, Vectors] = field(default_factory=dict)
     facts: tuple[Any, ...] = ()
@@ -118,7 +143,7 @@ class Block:
             self.order[rows],
             self.muted[rows],
             self.versions.take(rows),
-            {name: column.take(rows) for name, column in self.columns.items()},
+            Columns(self.columns, rows),
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
             {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
             () if segment or not self.facts else self._facts_of(rows),

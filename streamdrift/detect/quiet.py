@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift.blocks.column import TEXT, Column, Floats, Ints
+from streamdrift.blocks.column import TEXT, Column, Ints
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.value_watch import ValueWatch
-from streamdrift.kernels import Ordinary
+from streamdrift.kernels import Handed, Ordinary
 
 
 class Quiet:
@@ -44,47 +44,50 @@ class Quiet:
         self._missing, self._invalid, self._values, self._kind = missing, invalid, values, kind
         parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
         lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
-        self._watch = ordinary.watch(kind, *lanes, parts)
+        self.watch = ordinary.watch(kind, *lanes, parts)
+        self.advance_all = ordinary.advance
         self._lent = False
 
     def advance(self, column: Column, times: Ints) -> int:
         """Take rows for as long as none calls for a look; return how many were taken."""
-        if not self._lent and not self._lend():
+        if not self.lend():
             return 0
-        taken = self._watch.advance(self._read(column), column.kinds, times)
+        taken = self.advance_all([self.watch], [self.handed(column, cut=False)], times, None)[0]
         if taken < len(times):
             self.home()
         return taken
+
+    def handed(self, column: Column, *, cut: bool) -> Handed:
+        """Return a column as the compiled watch takes it; ``cut`` says that rows have yet to be cut out of it."""
+        if self._kind == TEXT and self._values is not None and column.codes is not None:
+            return column.numbers, column.kinds, column.codes, self._values.reference.places(column.texts), cut
+        return column.numbers, column.kinds, None, None, cut
 
     def home(self) -> None:
         """Have the state where the reference engine looks for it."""
         if not self._lent:
             return
         self._lent = False
-        told = self._watch.told()
+        told = self.watch.told()
         for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
             if lane is not None:
                 lane.scan.adopt(told[name])
         if self._values is not None:
             self._values.adopt(told)
 
-    def _lend(self) -> bool:
+    def lend(self) -> bool:
         """Hand the state to the compiled watch, unless something is going on that it knows nothing of."""
+        if self._lent:
+            return True
         lanes = [lane for lane in (self._missing, self._invalid) if lane is not None]
         if any(lane.is_open for lane in lanes) or (self._values is not None and not self._values.is_calm):
             return False
         told: dict[str, Any] = {} if self._values is None else self._values.told()
         for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
             told[name] = None if lane is None else lane.scan.told()
-        self._watch.adopt(told)
+        self.watch.adopt(told)
         self._lent = True
         return True
-
-    def _read(self, column: Column) -> Floats:
-        """(n,) the values as the reference counts them; anything where a row has no clean one."""
-        if self._kind != TEXT or self._values is None or column.codes is None:
-            return column.numbers
-        return self._values.reference.places(column.texts)[column.codes]
 
 
 @lru_cache(maxsize=8)

@@ -143,10 +143,22 @@ class Series:
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
-    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
-        """Take the rows' values; return alerts, each with the row that decided it, in event order."""
+    def lend(self) -> Quiet | None:
+        """Lend the state to the compiled watch; return it where it may be given the next rows, in place of ``update``."""
+        quiet = self._quiet
+        return quiet if quiet is not None and self._learning is None and quiet.lend() else None
+
+    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
+        """Take the rows' values; return alerts, each with the row that decided it, in event order.
+
+        Parameters
+        ----------
+        taken
+            Rows that the compiled watch has taken already.
+        """
         self.learned_at = None
-        watched, found = 0, []
+        watched: int = taken
+        found: list[tuple[int, Alert]] = []
         if self._learning is not None:
             if not self._learning.rows:
                 watched = first_present(column)

@@ -134,8 +134,9 @@ class Versions:
             version.standing = None
         return alerts + [alert for one in self.all() for alert in one.forget(block, order, share)]
 
-    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
+    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
         """Take the rows' values, each to its version's series; see ``Series.update``."""
+        del taken
         told: list[tuple[int, Alert]] = []
         first = self._rows
         owned = self._owned(rows.block, column)

@@ -7,6 +7,7 @@ papers, and ``compiled``, the same in Rust, which is there where a wheel or a co
 from __future__ import annotations
 
 from streamdrift.kernels.engine import Engine as Engine
+from streamdrift.kernels.engine import Handed as Handed
 from streamdrift.kernels.engine import Kernel as Kernel
 from streamdrift.kernels.engine import KsKernel as KsKernel
 from streamdrift.kernels.engine import Ordinary as Ordinary

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -18,6 +18,7 @@ from streamdrift.settings import EngineChoice
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int32]
 EngineName = Literal["reference", "compiled"]
 
 
@@ -74,12 +75,13 @@ class AdwinKernel(Kernel, Protocol):
         ...
 
 
+Handed = tuple[Floats, Bytes | None, Codes | None, Floats | None, bool]
+"""A column: numbers, kinds (None where all are numbers), codes and the place of each of their texts in the reference (None for
+what is no text), and whether the rows have yet to be cut out of these arrays."""
+
+
 class Watch(Protocol):
     """A series on ordinary days; see ``detect.quiet``."""
-
-    def advance(self, values: Floats, kinds: Bytes | None, times: Ints) -> int:
-        """Take rows for as long as none calls for a look; return how many were taken."""
-        ...
 
     def told(self) -> dict[str, Any]:
         """Return the state."""
@@ -95,6 +97,9 @@ class Ordinary:
     """Makes what takes ordinary days in one call."""
 
     watch: Callable[..., Watch]
+    advance: Callable[[Sequence[Watch], Sequence[Handed], Ints, Ints | None], list[int]]
+    """Give each watch its column of rows with these times, which rows of it where it isn't cut out; return how many each took
+    before one called for a look."""
     scores: Callable[[Ints], object]
 
 
@@ -123,7 +128,13 @@ def engine(choice: EngineChoice = "auto") -> Engine:
     """
     found = _compiled()
     if choice != "reference" and isinstance(found, ModuleType):
-        return Engine("compiled", found.Adwin, found.PageHinkley, found.SlidingKs, Ordinary(found.Watch, found.Scores))
+        return Engine(
+            "compiled",
+            found.Adwin,
+            found.PageHinkley,
+            found.SlidingKs,
+            Ordinary(found.Watch, found.advance, found.Scores),
+        )
     if choice == "compiled":
         raise SettingsProblem(
             f"engine = compiled: the compiled engine isn't installed here ({found}); set STREAMDRIFT_ENGINE to auto or "

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from streamdrift import kernels
 from streamdrift.alerts import Alert
-from streamdrift.blocks.column import Column, Ints
+from streamdrift.blocks.block import Block
 from streamdrift.detect.bank import Bank
-from streamdrift.detect.quiet import Quiet
+from streamdrift.detect.group import Group
 from streamdrift.settings import Settings
 from tests.detect.test_bank import START, detected, records
 
@@ -83,17 +83,17 @@ STREAMS = {seed: records(events(seed)) for seed in (1, 2, 3)}
 
 @pytest.fixture(scope="module", autouse=True)
 def _count() -> Iterator[None]:
-    """Count what the compiled watch takes."""
-    advance = Quiet.advance
+    """Count what the compiled watches take."""
+    ordinary = Group._ordinary
 
-    def counted(self: Quiet, column: Column, times: Ints) -> int:
-        taken = advance(self, column, times)
-        TAKEN[0] += taken
-        TAKEN[1] += len(times)
+    def counted(self: Group, rows: Block) -> dict[str, int]:
+        taken = ordinary(self, rows)
+        TAKEN[0] += sum(taken.values())
+        TAKEN[1] += len(rows) * len(self.series)
         return taken
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(Quiet, "advance", counted)
+    patch.setattr(Group, "_ordinary", counted)
     yield
     patch.undo()
 

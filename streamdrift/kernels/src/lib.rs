@@ -28,5 +28,6 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ks::SlidingKs>()?;
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
+    module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
     Ok(())
 }

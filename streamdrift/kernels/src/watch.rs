@@ -57,40 +57,6 @@ impl Watch {
         })
     }
 
-    /// Take rows as long as nothing calls for a look; how many were taken.
-    ///
-    /// `values` (n,) float64, anything where a row has no clean value; `kinds` (n,) uint8, None where all are numbers;
-    /// `times` (n,) int64.
-    fn advance(
-        &mut self,
-        py: Python<'_>,
-        values: PyReadonlyArray1<'_, f64>,
-        kinds: Option<PyReadonlyArray1<'_, u8>>,
-        times: PyReadonlyArray1<'_, i64>,
-    ) -> PyResult<usize> {
-        let (values, times) = (values.as_slice()?, times.as_slice()?);
-        let kinds = kinds.as_ref().map(|kinds| kinds.as_slice()).transpose()?;
-        let n = values.len();
-        if times.len() != n || kinds.is_some_and(|kinds| kinds.len() != n) {
-            return Err(PyValueError::new_err(
-                "values, kinds and times differ in length",
-            ));
-        }
-        if kinds.is_none() && self.kind != NUMBER {
-            return Ok(0);
-        }
-        let mut taken = 0;
-        while taken < n {
-            let end = n.min(taken + PART);
-            let kinds = kinds.map(|kinds| &kinds[taken..end]);
-            if !self.part(py, &values[taken..end], kinds, &times[taken..end])? {
-                break;
-            }
-            taken = end;
-        }
-        Ok(taken)
-    }
-
     /// The state, as the reference engine has it: scans by name (None where nothing is watched), and `run`, `recent`, `flags`,
     /// `seen` of the clean values.
     fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -126,7 +92,101 @@ impl Watch {
     }
 }
 
+/// A column as it comes from Python: see `kernels.engine.Handed`.
+type Handed<'py> = (
+    PyReadonlyArray1<'py, f64>,
+    Option<PyReadonlyArray1<'py, u8>>,
+    Option<PyReadonlyArray1<'py, i32>>,
+    Option<PyReadonlyArray1<'py, f64>>,
+    bool,
+);
+
+/// Give each watch its column; how many rows each took before one called for a look.
+#[pyfunction]
+pub fn advance(
+    py: Python<'_>,
+    watches: Vec<Bound<'_, Watch>>,
+    columns: Vec<Handed<'_>>,
+    times: PyReadonlyArray1<'_, i64>,
+    rows: Option<PyReadonlyArray1<'_, i64>>,
+) -> PyResult<Vec<usize>> {
+    let wrong = |what: &str| PyValueError::new_err(format!("rows and columns don't fit: {what}"));
+    if watches.len() != columns.len() {
+        return Err(wrong("a watch without its column"));
+    }
+    let times = times.as_slice()?;
+    let rows = rows.as_ref().map(|rows| rows.as_slice()).transpose()?;
+    if rows.is_some_and(|rows| rows.len() != times.len()) {
+        return Err(wrong("not every row has a time"));
+    }
+    let (mut values, mut kinds) = (Vec::new(), Vec::new());
+    let mut taken = Vec::with_capacity(watches.len());
+    for (watch, (numbers, given, codes, places, cut)) in watches.iter().zip(&columns) {
+        let (numbers, given) = (numbers.as_slice()?, given.as_ref().map(|kinds| kinds.as_slice()).transpose()?);
+        let codes = codes.as_ref().map(|codes| codes.as_slice()).transpose()?;
+        let places = places.as_ref().map(|places| places.as_slice()).transpose()?.unwrap_or_default();
+        let rows = if *cut { rows } else { None };
+        let whole = numbers.len();
+        let fits = match rows {
+            Some(rows) => rows.iter().all(|&row| usize::try_from(row).is_ok_and(|row| row < whole)),
+            None => whole == times.len(),
+        };
+        if !fits || given.is_some_and(|kinds| kinds.len() != whole) || codes.is_some_and(|codes| codes.len() != whole) {
+            return Err(wrong("a column is shorter than another"));
+        }
+        let mut watch = watch.borrow_mut();
+        if given.is_none() && watch.kind != NUMBER {
+            taken.push(0);
+            continue;
+        }
+        let place = |code: i32| usize::try_from(code).ok().and_then(|code| places.get(code)).copied().unwrap_or(0.0);
+        let values = match (rows, codes) {
+            (None, None) => numbers,
+            (Some(rows), None) => {
+                values.clear();
+                values.extend(rows.iter().map(|&row| numbers[row as usize]));
+                &values[..]
+            }
+            (None, Some(codes)) => {
+                values.clear();
+                values.extend(codes.iter().map(|&code| place(code)));
+                &values[..]
+            }
+            (Some(rows), Some(codes)) => {
+                values.clear();
+                values.extend(rows.iter().map(|&row| place(codes[row as usize])));
+                &values[..]
+            }
+        };
+        let kinds = match (rows, given) {
+            (Some(rows), Some(given)) => {
+                kinds.clear();
+                kinds.extend(rows.iter().map(|&row| given[row as usize]));
+                Some(&kinds[..])
+            }
+            _ => given,
+        };
+        taken.push(watch.take(py, values, kinds, times)?);
+    }
+    Ok(taken)
+}
+
 impl Watch {
+    /// Take rows for as long as none calls for a look; how many were taken.
+    fn take(&mut self, py: Python<'_>, values: &[f64], kinds: Option<&[u8]>, times: &[i64]) -> PyResult<usize> {
+        let n = values.len();
+        let mut taken = 0;
+        while taken < n {
+            let end = n.min(taken + PART);
+            let kinds = kinds.map(|kinds| &kinds[taken..end]);
+            if !self.part(py, &values[taken..end], kinds, &times[taken..end])? {
+                break;
+            }
+            taken = end;
+        }
+        Ok(taken)
+    }
+
     /// Take a part, or none of it.
     fn part(
         &mut self,
