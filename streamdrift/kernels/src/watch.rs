@@ -122,16 +122,28 @@ pub fn advance(
     let (mut values, mut kinds) = (Vec::new(), Vec::new());
     let mut taken = Vec::with_capacity(watches.len());
     for (watch, (numbers, given, codes, places, cut)) in watches.iter().zip(&columns) {
-        let (numbers, given) = (numbers.as_slice()?, given.as_ref().map(|kinds| kinds.as_slice()).transpose()?);
+        let (numbers, given) = (
+            numbers.as_slice()?,
+            given.as_ref().map(|kinds| kinds.as_slice()).transpose()?,
+        );
         let codes = codes.as_ref().map(|codes| codes.as_slice()).transpose()?;
-        let places = places.as_ref().map(|places| places.as_slice()).transpose()?.unwrap_or_default();
+        let places = places
+            .as_ref()
+            .map(|places| places.as_slice())
+            .transpose()?
+            .unwrap_or_default();
         let rows = if *cut { rows } else { None };
         let whole = numbers.len();
         let fits = match rows {
-            Some(rows) => rows.iter().all(|&row| usize::try_from(row).is_ok_and(|row| row < whole)),
+            Some(rows) => rows
+                .iter()
+                .all(|&row| usize::try_from(row).is_ok_and(|row| row < whole)),
             None => whole == times.len(),
         };
-        if !fits || given.is_some_and(|kinds| kinds.len() != whole) || codes.is_some_and(|codes| codes.len() != whole) {
+        if !fits
+            || given.is_some_and(|kinds| kinds.len() != whole)
+            || codes.is_some_and(|codes| codes.len() != whole)
+        {
             return Err(wrong("a column is shorter than another"));
         }
         let mut watch = watch.borrow_mut();
@@ -139,7 +151,13 @@ pub fn advance(
             taken.push(0);
             continue;
         }
-        let place = |code: i32| usize::try_from(code).ok().and_then(|code| places.get(code)).copied().unwrap_or(0.0);
+        let place = |code: i32| {
+            usize::try_from(code)
+                .ok()
+                .and_then(|code| places.get(code))
+                .copied()
+                .unwrap_or(0.0)
+        };
         let values = match (rows, codes) {
             (None, None) => numbers,
             (Some(rows), None) => {
@@ -173,7 +191,13 @@ pub fn advance(
 
 impl Watch {
     /// Take rows for as long as none calls for a look; how many were taken.
-    fn take(&mut self, py: Python<'_>, values: &[f64], kinds: Option<&[u8]>, times: &[i64]) -> PyResult<usize> {
+    fn take(
+        &mut self,
+        py: Python<'_>,
+        values: &[f64],
+        kinds: Option<&[u8]>,
+        times: &[i64],
+    ) -> PyResult<usize> {
         let n = values.len();
         let mut taken = 0;
         while taken < n {
@@ -202,10 +226,12 @@ impl Watch {
         let room = &mut self.room;
         let all = kinds.is_none_or(|kinds| kinds.iter().all(|&one| one == kind));
         if !all {
-            (room.values.clear(), room.times.clear());
+            room.values.clear();
+            room.times.clear();
             for (i, &one) in kinds.unwrap_or_default().iter().enumerate() {
                 if one == kind {
-                    (room.values.push(values[i]), room.times.push(times[i]));
+                    room.values.push(values[i]);
+                    room.times.push(times[i]);
                 }
             }
         }
