@@ -152,22 +152,23 @@ impl<T: Height> Window<T> {
                 .add(new.1, self.behind.len(), self.step.negated());
             return ahead.max(behind);
         }
-        let old = places(std::mem::replace(&mut self.ring[self.next], cell));
+        let left = std::mem::replace(&mut self.ring[self.next], cell);
+        let old = places(left);
         self.next += 1;
         if self.next == self.capacity {
             self.next = 0;
         }
-        let (down, up) = (self.step.negated(), self.step);
-        let ahead = if new.0 < old.0 {
-            self.ahead.add(new.0, old.0, up)
+        // Which of the two is lower is as good as random: as numbers, for a branch would be guessed wrong half of the time
+        let falls = cell < left;
+        let up = if falls {
+            self.step
         } else {
-            self.ahead.add(old.0, new.0, down)
+            self.step.negated()
         };
-        let behind = if new.1 < old.1 {
-            self.behind.add(new.1, old.1, down)
-        } else {
-            self.behind.add(old.1, new.1, up)
-        };
+        let (begin, end) = (new.0.min(old.0), new.0.max(old.0));
+        let ahead = self.ahead.add(begin, end, up);
+        let (begin, end) = (new.1.min(old.1), new.1.max(old.1));
+        let behind = self.behind.add(begin, end, up.negated());
         ahead.max(behind)
     }
 
