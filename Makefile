@@ -70,10 +70,12 @@ quick: $(DEV)
 	$(BIN)/python benchmarks/replay.py --quick
 	$(BIN)/python benchmarks/kernels.py --quick
 	$(BIN)/python benchmarks/null_rate.py --quick
+	$(BIN)/python benchmarks/decode.py --quick
 
 bench: $(DEV) ## events per second against a plain loop over river, and each kernel against its rivals, in the same run
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/decode.py
 
 wheel: ## a wheel in dist/, installed into a new environment and checked there
 	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel

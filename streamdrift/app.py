@@ -208,6 +208,7 @@ def detect() -> int:
             also=also,
             restore_events_max=restored,
             on_error=service.overcome,
+            in_bulk=kernels.engine(settings.engine).name == "compiled",
         )
 
     def build(

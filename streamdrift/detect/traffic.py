@@ -215,6 +215,7 @@ class _Rate:
         self.reference, values = baseline.build(NUMBER, gaps[1:], [], 0.0)  # before the first event there is no gap
         self._table = score_table(self.reference.n)[:, :1]
         self._scan = Scan(calibrate(self._table[self.reference.rank(values)]))
+        self._bounds = self._scan.bounds(settings.policy.threshold)
         self._lane = Lane(settings.policy)
         self.longest_s, self.mean_s = float(gaps.max()), float(gaps[1:].mean())
         anomalies = settings.anomalies
@@ -222,7 +223,8 @@ class _Rate:
         self._threshold = settings.policy.threshold
 
     def update(self, gaps: Floats, times: Ints) -> list[tuple[int, dict[str, str], Change]]:
-        evidence = self._scan.update(self._table[self.reference.rank(gaps)], times)
+        scores = self._table[self.reference.rank(gaps)]
+        evidence = self._scan.update(scores, times, None if self._lane.is_open else self._bounds)
         if evidence is None:
             return []
         verdicts = [v for v in self._lane.judge(evidence, times, lambda _: True) if v.step != "looks"]
@@ -256,6 +258,7 @@ class _Shares:
         self, names: list[tuple[str, str]], shares: list[float], scan: Scan, settings: TrafficSettings, n: int
     ) -> None:
         self._names, self._shares, self._scan, self._n = names, shares, scan, n
+        self._bounds = scan.bounds(settings.policy.threshold)
         self._lanes = [Lane(settings.policy, is_fault=True) for _ in names]
         self._threshold = settings.policy.threshold
 
@@ -281,7 +284,8 @@ class _Shares:
 
     def update(self, block: Block, begin: int) -> list[tuple[int, dict[str, str], Change]]:
         times = block.time[begin:]
-        evidence = self._scan.update(self._scores(block, begin), times)
+        is_open = any(lane.is_open for lane in self._lanes)
+        evidence = self._scan.update(self._scores(block, begin), times, None if is_open else self._bounds)
         if evidence is None:
             return []
         peaks = evidence.t.max(axis=(0, 1))

@@ -7,6 +7,7 @@ mod adwin;
 mod adwin_window;
 mod block;
 mod curve;
+mod decode;
 mod ks;
 mod ks_window;
 mod normal;
@@ -29,5 +30,6 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
     module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
+    decode::register(module)?;
     Ok(())
 }
