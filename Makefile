@@ -99,6 +99,7 @@ accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accurac
 format: $(DEV) ## put the code in form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix
+	@command -v cargo >/dev/null && cargo fmt --manifest-path streamdrift/kernels/Cargo.toml || true
 
 lint: static ## the static checks alone: form, rules, types, layers
 
