@@ -21,7 +21,7 @@ COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-ver
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench accuracy format lint lock clean
+.PHONY: help demo test check bench wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -77,6 +77,14 @@ bench: $(DEV) ## events per second against a plain loop over river, and each ker
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/decode.py
 
+wheel: ## a wheel in dist/, installed into a new environment and checked there
+	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel
+	@.cache/wheel/bin/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+	@.cache/wheel/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@.cache/wheel/bin/python -m pip install -q --disable-pip-version-check --no-deps dist/*.whl
+	@cd .cache && wheel/bin/python ../tools/check_installed.py $$(command -v cargo >/dev/null && echo compiled || echo reference)
+	@ls -l dist/*.whl
+
 accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accuracy EVALUATE=path [ARGS=… WRITE=docs/accuracy.md]
 	@test -f "$(EVALUATE)" || { \
 	  echo "make accuracy needs a script that scores \`streamdrift replay\` on cases whose truth is known:" >&2; \
@@ -91,6 +99,7 @@ accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accurac
 format: $(DEV) ## put the code in form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix
+	@command -v cargo >/dev/null && cargo fmt --manifest-path streamdrift/kernels/Cargo.toml || true
 
 lint: static ## the static checks alone: form, rules, types, layers
 

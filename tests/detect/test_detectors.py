@@ -21,12 +21,18 @@ DETECTORS: dict[str, Factory] = {
     "page_hinkley": lambda _: PageHinkley(PageHinkleySettings()),
     "ks": lambda reference: Ks(KsSettings(), reference),
 }
+PLAIN: dict[str, Factory] = {
+    "adwin of the reference engine": lambda _: Adwin(AdwinSettings(), "reference"),
+    "page_hinkley of the reference engine": lambda _: PageHinkley(PageHinkleySettings(), "reference"),
+    "ks of the reference engine": lambda reference: Ks(KsSettings(), reference, "reference"),
+}
+"""Where the compiled engine is installed, the others are its."""
 
 
 @pytest.mark.parametrize("check", detector_checks(), ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [*DETECTORS, *PLAIN])
 def test_conformance(name: str, check: Check) -> None:
-    check(DETECTORS[name])
+    check((DETECTORS | PLAIN)[name])
 
 
 def test_the_suite_catches_what_it_is_for() -> None:

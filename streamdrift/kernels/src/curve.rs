@@ -101,59 +101,68 @@ impl<T: Height> Curve<T> {
     /// Add to the heights from `begin` up to `end`, and return the maximum.
     #[inline(always)]
     pub fn add(&mut self, begin: usize, end: usize, step: T) -> T {
+        if begin == end {
+            return self.top();
+        }
         let (first, last) = (begin / BLOCK, end / BLOCK);
         if first == last {
-            self.add_within(first, begin % BLOCK, end % BLOCK, step);
-            return self.add_between(0, 0, step);
+            let top = self.add_within(first, begin % BLOCK, end % BLOCK, step);
+            return self.settle((first, top), (first, top), last, step);
         }
-        self.add_within(first, begin % BLOCK, BLOCK, step);
-        self.add_within(last, 0, end % BLOCK, step);
-        self.add_between(first + 1, last, step)
+        let top = self.add_within(first, begin % BLOCK, BLOCK, step);
+        if end % BLOCK == 0 {
+            return self.settle((first, top), (first, top), last, step);
+        }
+        let last_top = self.add_within(last, 0, end % BLOCK, step);
+        self.settle((first, top), (last, last_top), last, step)
     }
 
-    /// Add to a part of a block, and let its heights have the offset that they lacked: they stay true, so they never wrap.
+    /// Add to a part of a block, let its heights have the offset that they lacked, and return its maximum.
+    ///
+    /// Heights with their offset are true, so they never wrap.
     #[inline(always)]
-    fn add_within(&mut self, block: usize, begin: usize, end: usize, step: T) {
-        if begin == end {
-            return;
-        }
-        let (group, place) = (block / BLOCKS, block % BLOCKS);
-        let zero = T::of(0);
-        let offset = std::mem::replace(&mut self.offsets[group][place], zero);
+    fn add_within(&mut self, block: usize, begin: usize, end: usize, step: T) -> T {
+        let offset = self.offsets[block / BLOCKS][block % BLOCKS];
         let (begin, end) = (T::of(begin as i64), T::of(end as i64));
-        let heights = &mut self.heights[block];
         let mut top = T::LEAST;
-        for (i, height) in (0..).zip(heights.iter_mut()) {
+        for (i, height) in (0..).zip(self.heights[block].iter_mut()) {
             let i = T::of(i);
-            let within = i >= begin && i < end;
-            let more = if within { step } else { zero };
+            let more = if i >= begin && i < end {
+                step
+            } else {
+                T::of(0)
+            };
             *height = height.plus(offset).plus(more);
             top = top.max(*height);
         }
-        self.tops[group][place] = top;
+        top
     }
 
-    /// Add to the whole blocks from `first` up to `last`, and return the maximum of all.
+    /// Note the maxima of the outer blocks, `one` and maybe an `other`, which lack no offset any more; add to the blocks after
+    /// `one` and before `until`; and return the maximum of all. All blocks at once: a vector that a single number was just written into would be waited for.
     #[inline(always)]
-    fn add_between(&mut self, first: usize, last: usize, step: T) -> T {
+    fn settle(&mut self, one: (usize, T), other: (usize, T), until: usize, step: T) -> T {
         let zero = T::of(0);
-        let mut top = [zero; BLOCKS];
+        let mut most = [zero; BLOCKS];
         for (group, (tops, offsets)) in self.tops.iter_mut().zip(&mut self.offsets).enumerate() {
-            let begin = T::of(first.saturating_sub(group * BLOCKS).min(BLOCKS) as i64);
-            let end = T::of(last.saturating_sub(group * BLOCKS).min(BLOCKS) as i64);
+            let begin = T::of(one.0 as i64 - (group * BLOCKS) as i64);
+            let also = T::of(other.0 as i64 - (group * BLOCKS) as i64);
+            let end = T::of(until as i64 - (group * BLOCKS) as i64);
             for i in 0..BLOCKS {
                 let place = T::of(i as i64);
-                let within = place >= begin && place < end;
-                let more = if within { step } else { zero };
-                offsets[i] = offsets[i].plus(more);
-                tops[i] = tops[i].plus(more);
-                top[i] = top[i].max(tops[i]);
+                let more = if place > begin && place < end {
+                    step
+                } else {
+                    zero
+                };
+                let (top, offset) = (tops[i].plus(more), offsets[i].plus(more));
+                let (is_one, is_other) = (place == begin, place == also);
+                let top = if is_other { other.1 } else { top };
+                tops[i] = if is_one { one.1 } else { top };
+                offsets[i] = if is_one || is_other { zero } else { offset };
+                most[i] = most[i].max(tops[i]);
             }
         }
-        let mut most = zero;
-        for height in top {
-            most = most.max(height);
-        }
-        most
+        most.into_iter().fold(zero, T::max)
     }
 }

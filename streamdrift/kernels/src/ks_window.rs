@@ -18,8 +18,8 @@ const AT_A_TIME: usize = 64;
 pub struct Cells {
     /// (m,) rising.
     pub distinct: Vec<f64>,
-    /// (m,) how often each is in the reference.
-    pub counts: Vec<u32>,
+    /// Place and number of those that are in the reference more than once: with continuous values there are none.
+    repeated: Vec<(u32, u32)>,
     pub r: u64,
     pub w: u64,
 }
@@ -27,24 +27,31 @@ pub struct Cells {
 impl Cells {
     pub fn new(mut reference: Vec<f64>, window: usize) -> Self {
         reference.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
-        let (mut distinct, mut counts) = (Vec::new(), Vec::<u32>::new());
-        for &value in &reference {
-            match counts.last_mut() {
-                Some(count) if distinct.last() == Some(&value) => *count += 1,
-                _ => {
-                    distinct.push(value);
-                    counts.push(1);
-                }
+        let (mut distinct, mut repeated) = (Vec::new(), Vec::new());
+        for alike in reference.chunk_by(|a, b| a == b) {
+            if alike.len() > 1 {
+                repeated.push((distinct.len() as u32, alike.len() as u32));
             }
+            distinct.extend(alike.first());
         }
         distinct.shrink_to_fit();
-        counts.shrink_to_fit();
+        repeated.shrink_to_fit();
         Self {
             distinct,
-            counts,
+            repeated,
             r: reference.len() as u64,
             w: window as u64,
         }
+    }
+
+    /// (m,) how often each distinct value is in the reference.
+    fn counts(&self) -> impl Iterator<Item = u32> + '_ {
+        let mut repeated = self.repeated.iter().peekable();
+        (0..self.distinct.len() as u32).map(move |place| {
+            repeated
+                .next_if(|more| more.0 == place)
+                .map_or(1, |more| more.1)
+        })
     }
 
     pub fn divisor(&self) -> u64 {
@@ -66,7 +73,7 @@ impl Cells {
     /// What the same reference has the same of, whatever engine it is in.
     pub fn checksum(&self) -> u32 {
         let mut hash = crc32fast::Hasher::new();
-        for (value, count) in self.distinct.iter().zip(&self.counts) {
+        for (value, count) in self.distinct.iter().zip(self.counts()) {
             hash.update(&(value + 0.0).to_le_bytes()); // a negative zero equals the other
             hash.update(&count.to_le_bytes());
         }
@@ -97,7 +104,7 @@ impl<T: Height> Window<T> {
         let (step, weight) = (cells.r / divisor, cells.w / divisor);
         let (mut ahead, mut behind) = (vec![T::of(0)], Vec::new());
         let mut counted = 0;
-        for &count in &cells.counts {
+        for count in cells.counts() {
             counted += u64::from(count);
             let height = i64::try_from(counted * weight).unwrap_or(i64::MAX);
             ahead.push(T::of(-height));
@@ -153,22 +160,23 @@ impl<T: Height> Window<T> {
                 .add(new.1, self.behind.len(), self.step.negated());
             return ahead.max(behind);
         }
-        let old = places(std::mem::replace(&mut self.ring[self.next], cell));
+        let left = std::mem::replace(&mut self.ring[self.next], cell);
+        let old = places(left);
         self.next += 1;
         if self.next == self.capacity {
             self.next = 0;
         }
-        let (down, up) = (self.step.negated(), self.step);
-        let ahead = if new.0 < old.0 {
-            self.ahead.add(new.0, old.0, up)
+        // Which of the two is lower is as good as random: as numbers, for a branch would be guessed wrong half of the time
+        let falls = cell < left;
+        let up = if falls {
+            self.step
         } else {
-            self.ahead.add(old.0, new.0, down)
+            self.step.negated()
         };
-        let behind = if new.1 < old.1 {
-            self.behind.add(new.1, old.1, down)
-        } else {
-            self.behind.add(old.1, new.1, up)
-        };
+        let (begin, end) = (new.0.min(old.0), new.0.max(old.0));
+        let ahead = self.ahead.add(begin, end, up);
+        let (begin, end) = (new.1.min(old.1), new.1.max(old.1));
+        let behind = self.behind.add(begin, end, up.negated());
         ahead.max(behind)
     }
 

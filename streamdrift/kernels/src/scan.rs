@@ -284,8 +284,7 @@ impl<const C: usize> Scan<C> {
     pub fn adopt(&mut self, told: &Told) -> Result<(), String> {
         let (sums, firsts, partial, partial_time, filled, stretches) = told;
         let kept = sums.len();
-        let fits = kept >= 1
-            && kept <= KEPT
+        let fits = (1..=KEPT).contains(&kept)
             && kept <= stretches + 1
             && firsts.len() + 1 == kept
             && *filled < STRETCH
