@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
 from streamdrift.detect.bank import Bank
-from streamdrift.detect.explain import Change
+from streamdrift.detect.explain import Change, severity
 from streamdrift.detect.learning import Learned, calibrated
+from streamdrift.detect.policy import Step
 from streamdrift.detect.rebaseline import Order
 from streamdrift.detect.rolling import Rolling
+from streamdrift.detect.side_by_side import SideBySide
 from streamdrift.detect.value_watch import ValueWatch, WatchSettings
 from streamdrift.settings import Settings
 from streamdrift.settings.identity import config_hash
@@ -100,6 +103,7 @@ def test_a_change_after_an_old_drift_that_stays_open_is_news(seed: int) -> None:
     assert (first, second) == ("first", "rolling")
     assert slow < at <= sudden < at + 200
     assert {change.lane for _, change in changes} == {"values", "rolling"}
+    assert {bool(change.reference.get("first_moved")) for _, change in changes if change.lane == "rolling"} == {True}
     then = {change.reference["which"]: change.reference["mean"] for _, change in changes}
     assert then["first"] == pytest.approx(0, abs=0.05)
     assert then["rolling"] == pytest.approx(1, abs=0.1)
@@ -112,6 +116,24 @@ def test_traffic_that_wandered_off_long_ago_is_no_news_and_coming_back_is() -> N
     changes, _ = watched(normal(n, 0) + ramp)
     assert [which for _, which in opened(changes)] == ["first", "rolling"]
     assert opened(changes)[1][0] - 66_000 < 200
+
+
+def test_what_the_first_reference_knows_as_normal_is_told_a_step_lower() -> None:
+    """In its window the level changed to and fro; it has been calm since, and then comes back to where it was then."""
+    at = np.arange(24_000)
+    values = normal(24_000, 4) / 4 + ((at < N) & (at // 500 % 2 == 1)) + (at >= 22_000)
+    changes, rolling = watched(values)
+    assert rolling is not None
+    told = next(change for i, change in changes if change.step == "opens" and i >= 22_000)
+    assert told.reference["which"] == "rolling"
+    assert "first_moved" not in told.reference
+    assert (told.effect_unit, told.effect_size > 2) == ("sd", True)
+    assert severity("feature", told) == "warning"
+    sudden = replace(told, reference={**told.reference, "which": "both"})
+    moved = replace(told, reference={**told.reference, "first_moved": True})
+    assert severity("feature", sudden) == severity("feature", moved) == "critical"
+    assert severity("feature", replace(sudden, effect_size=0.4)) == "info"
+    assert severity("feature", replace(told, effect_size=0.6)) == "info"
 
 
 # Levels --------------------------------------------------------------------------------------------------------------
@@ -272,3 +294,46 @@ def test_raw_detectors_have_no_rolling_reference() -> None:
     alerts = run(EVENTS, tree=tree)
     assert alerts
     assert all("which" not in a.reference for a in alerts)
+
+
+# One alert for both --------------------------------------------------------------------------------------------------
+
+
+def change(step: Step, onset: int = 0, unit: str = "sd") -> Change:
+    return Change(
+        step, "values", "drift", "mean_shift", ("scan",), 20.0, 16.0, 1.0, unit, 1, onset, {"n": 5}, {}, (onset, onset)
+    )
+
+
+def took(shared: SideBySide, lane: str, now: int, one: Change, *, also: bool = False) -> tuple[str, str, str] | None:
+    told = shared.take(lane, one, now, also=also, since=0)
+    return None if told is None else (told.step, told.lane, told.reference["which"])
+
+
+@pytest.mark.parametrize(("lane", "other"), [("values", "rolling"), ("rolling", "values")])
+def test_a_lane_that_sees_it_later_joins_and_the_last_to_go_resolves(lane: str, other: str) -> None:
+    shared = SideBySide()
+    assert took(shared, lane, 10, change("opens", 5)) == ("opens", lane, {"values": "first"}.get(lane, lane))
+    assert took(shared, other, 12, change("opens", 5)) == ("looks", lane, "both")
+    assert took(shared, other, 13, change("looks")) is None
+    assert took(shared, lane, 13, change("looks")) == ("looks", lane, "both")
+    assert shared.rolling_is_open
+    assert took(shared, lane, 14, change("resolves")) is None
+    assert took(shared, lane, 15, change("opens", 15)) is None  # what is open by both is one, until both have recovered
+    assert took(shared, lane, 16, change("resolves")) is None
+    assert took(shared, other, 17, change("resolves")) == ("resolves", lane, "both")
+    assert not shared.rolling_is_open
+
+
+def test_what_began_after_the_first_told_is_news_and_so_is_another_kind_of_change() -> None:
+    for later in (change("opens", 11), change("opens", 5, "ratio")):
+        shared = SideBySide()
+        took(shared, "values", 10, change("opens", 5))
+        assert not shared.rolling_is_open
+        assert took(shared, "rolling", 20, later, also=True) == ("opens", "rolling", "rolling")
+        assert took(shared, "values", 21, change("resolves")) == ("resolves", "values", "first")
+        assert took(shared, "values", 22, change("opens", 22)) == ("looks", "rolling", "both")
+        assert took(shared, "rolling", 23, change("resolves")) is None
+        assert took(shared, "rolling", 24, change("opens", 24)) is None
+        assert took(shared, "rolling", 25, change("resolves")) is None
+        assert took(shared, "values", 26, change("resolves")) == ("resolves", "rolling", "both")
