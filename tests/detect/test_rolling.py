@@ -146,10 +146,12 @@ def test_traffic_that_wandered_off_long_ago_is_no_news_and_coming_back_is() -> N
 def test_what_the_first_reference_knows_as_normal_is_told_a_step_lower() -> None:
     """In its window the level changed to and fro; it has been calm since, and then comes back to where it was then."""
     at = np.arange(24_000)
-    values = normal(24_000, 4) / 4 + ((at < N) & (at // 500 % 2 == 1)) + (at >= 22_000)
+    spells = ((at < N) & (at // 500 % 2 == 1)) | ((at >= 14_000) & (at < 14_064)) | (at >= 22_000)
+    values = normal(24_000, 4) / 4 + spells
     changes, rolling = watched(values)
     assert rolling is not None
-    told = next(change for i, change in changes if change.step == "opens" and i >= 22_000)
+    assert [at for at, _ in opened(changes) if at < 22_000] == [pytest.approx(14_032, abs=40)]  # renewed since
+    told = next(change for i, change in changes if change.step == "opens" and 22_000 <= i < 22_200)
     assert told.reference["which"] == "rolling"
     assert "first_moved" not in told.reference
     assert (told.effect_unit, told.effect_size > 2) == ("sd", True)
@@ -368,6 +370,14 @@ def test_a_lane_that_sees_it_later_joins_and_the_last_to_go_resolves(lane: str, 
     assert not shared.rolling_is_open
 
 
+def test_a_change_that_may_have_begun_before_the_last_renewal_is_not_taken_for_news() -> None:
+    shared = SideBySide()
+    took(shared, "values", 10, change("opens", 5))
+    told = shared.take("rolling", change("opens", 30), 40, also=True, since=30)
+    assert told is not None
+    assert (told.step, told.lane, told.reference["which"]) == ("looks", "values", "both")
+
+
 def test_what_began_after_the_first_told_is_news_and_so_is_another_kind_of_change() -> None:
     for later in (change("opens", 11), change("opens", 5, "ratio")):
         shared = SideBySide()
@@ -385,7 +395,7 @@ def test_what_began_after_the_first_told_is_news_and_so_is_another_kind_of_chang
 def test_cooldown_and_flapping_go_over_renewals() -> None:
     """What comes back within the cooldown after a renewal is told no second time."""
     at = np.arange(14_000)
-    spells = ((at >= 10_000) & (at < 10_200)) | ((at >= 12_000) & (at < 12_100))
+    spells = ((at >= 10_000) & (at < 10_040)) | ((at >= 12_500) & (at < 12_540))
     values = normal(14_000, 3) + 2 * spells
     quiet = FULL.model_copy(update={"policy": FULL.policy.model_copy(update={"alert_cooldown_s": 3_000.0})})
     loud = FULL.model_copy(update={"policy": FULL.policy.model_copy(update={"alert_cooldown_s": 0.0})})
