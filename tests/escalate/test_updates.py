@@ -281,9 +281,9 @@ def test_slow_drift_and_news_of_the_same_series_are_two_incidents_and_each_ends_
     here.step(slow, news, other)
     assert [len(incident.alerts) for incident in here.ledger.incidents.all()] == [2, 1]
     assert [page.action for page in receiver.pages] == ["trigger", "trigger"]
-    here.step(make_alert(closes=slow, at=3), make_alert(closes=other, at=3))
-    assert [incident.status for incident in here.ledger.incidents.all()] == ["resolved", "open"]
-    here.step(make_alert(closes=news, at=4))
+    here.step(make_alert(closes=news, at=3))
+    assert [incident.status for incident in here.ledger.incidents.all()] == ["open", "resolved"]
+    here.step(make_alert(closes=slow, at=4), make_alert(closes=other, at=4))
     assert [incident.status for incident in here.ledger.incidents.all()] == ["resolved", "resolved"]
 
 
