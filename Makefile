@@ -51,6 +51,7 @@ demo: $(RUN) ## three incidents on recorded flights, from events to pages, with 
 
 test: $(DEV) ## all tests and the examples in the documentation; a real Kafka where Java and Maven are found
 	$(BIN)/python -m pytest -n auto --dist loadgroup --doctest-modules tests streamdrift
+	$(BIN)/python tools/rust_checks.py test
 
 check: $(DEV) static test docs quick ## all that CI runs
 
@@ -60,16 +61,21 @@ static: $(DEV)
 	$(BIN)/ruff check
 	$(BIN)/mypy streamdrift tests benchmarks deploy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/rust_checks.py static
 
 docs: $(DEV)
 	$(BIN)/python -m streamdrift.settings_docs --check
 
 quick: $(DEV)
 	$(BIN)/python benchmarks/replay.py --quick
+	$(BIN)/python benchmarks/kernels.py --quick
 	$(BIN)/python benchmarks/null_rate.py --quick
+	$(BIN)/python benchmarks/decode.py --quick
 
-bench: $(DEV) ## events per second, against a plain loop over river, in the same run
+bench: $(DEV) ## events per second against a plain loop over river, and each kernel against its rivals, in the same run
 	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/decode.py
 
 accuracy: $(DEV) ## ours, river's defaults and chance side by side: make accuracy EVALUATE=path [ARGS=… WRITE=docs/accuracy.md]
 	@test -f "$(EVALUATE)" || { \

@@ -25,7 +25,7 @@ import numpy as np
 import orjson
 from river import drift
 
-from streamdrift.kernels import ENGINE
+from streamdrift import kernels
 from streamdrift.pipeline import Direct
 from streamdrift.settings import Settings
 from streamdrift.settings.identity import config_hash
@@ -104,7 +104,9 @@ def main(arguments: Sequence[str]) -> int:
         for _ in range(rounds):
             for name, run in runs.items():
                 results[name].append(events_per_cpu_second(run))
-    print(f"\n{FEATURES} features, {n} events, {rounds} rounds, engine {ENGINE}, Python {platform.python_version()}\n")
+    print(
+        f"\n{FEATURES} features, {n} events, {rounds} rounds, engine {kernels.engine().name}, Python {platform.python_version()}\n"
+    )
     print("| | events per CPU second | replay is × as fast |\n|---|---|---|")
     for name, rates in results.items():
         ratios = [mine / theirs for mine, theirs in zip(results["streamdrift replay"], rates, strict=True)]

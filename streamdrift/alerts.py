@@ -71,6 +71,8 @@ class Alert:
         False alerts to be expected of the whole model in a week at this threshold; None where it is not known.
     effect_size, effect_unit
         How large the change is: ``sd`` of the reference, ``share`` of events, ``ks`` distance, ``ratio``.
+    effect_robust
+        The same without the outer fifths of the values, where the unit is ``sd`` or a ratio of sd; else None.
     reference, current
         Then and now: ``n``, ``mean``, ``sd``, ``null_rate``, and ``histogram`` (``edges``, ``counts``) or
         ``categories`` (name to share).
@@ -112,6 +114,7 @@ class Alert:
     onset_range: tuple[int, int] | None = None
     updates: str | None = None
     expected_false_per_week: float | None = None
+    effect_robust: float | None = None
 
     @property
     def alert_id(self) -> str:

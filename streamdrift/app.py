@@ -79,7 +79,13 @@ class SystemClock:
 
 def settings_of_process() -> Loaded:
     """Read the environment of this process."""
-    return load(os.environ, root=Path.cwd())
+    return _installed(load(os.environ, root=Path.cwd()))
+
+
+def _installed(loaded: Loaded) -> Loaded:
+    """The same settings; a problem where they ask for an engine that isn't there."""
+    kernels.engine(loaded.settings.engine)
+    return loaded
 
 
 def config_show(*, as_json: bool) -> int:
@@ -88,7 +94,7 @@ def config_show(*, as_json: bool) -> int:
     facts = {
         "budget": in_words(loaded.settings.policy),
         "config_hash": config_hash(loaded.settings),
-        "engine": kernels.ENGINE,
+        "engine": kernels.engine(loaded.settings.engine).name,
         "version": __version__,
     }
     _print(show_json(loaded, facts) if as_json else show(loaded, facts))
@@ -138,7 +144,7 @@ def tune(options: Tune) -> int:
 def _settings_in(path: str) -> Loaded:
     """The settings of one file, with the environment over it as services have it."""
     try:
-        return load({**os.environ, CONFIG: path}, root=Path.cwd())
+        return _installed(load({**os.environ, CONFIG: path}, root=Path.cwd()))
     except SettingsProblem as e:
         raise SettingsProblem(f"--diff {path}: {str(e).replace(f'{CONFIG}: ', '')}") from None
 
@@ -202,6 +208,7 @@ def detect() -> int:
             also=also,
             restore_events_max=restored,
             on_error=service.overcome,
+            in_bulk=kernels.engine(settings.engine).name == "compiled",
         )
 
     def build(
@@ -295,7 +302,9 @@ class Service:
         self.metrics = Metrics()
         self.health = Health(self.clock)
         self.config_hash = config_hash(self.settings)
-        self.metrics.info.info({"version": __version__, "engine": kernels.ENGINE, "config_hash": self.config_hash})
+        engine = kernels.engine(self.settings.engine).name
+        self._facts = {"version": __version__, "engine": engine, "config_hash": self.config_hash}
+        self.metrics.info.info(self._facts)
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
         self._failure: Fatal | None = None
@@ -320,13 +329,7 @@ class Service:
         self._signals()
         telemetry = self.settings.telemetry
         server = serve(telemetry.host, telemetry.port, self.metrics, self.health)
-        self.log.info(
-            "starting",
-            version=__version__,
-            engine=kernels.ENGINE,
-            config_hash=self.config_hash,
-            port=server.port,
-        )
+        self.log.info("starting", **self._facts, port=server.port)
         threads = [threading.Thread(target=self._loop, args=(s, b), name=s) for s, b in self._builders.items()]
         for thread in threads:
             thread.start()

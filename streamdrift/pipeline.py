@@ -27,9 +27,11 @@ from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
+from streamdrift.kernels import decode
 from streamdrift.orders import Orders
 from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
 from streamdrift.recorded import learn_baseline
+from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.spill import SpillFile
@@ -77,11 +79,11 @@ class Assemble:
 
     def __init__(self, settings: Settings, metrics: Metrics, *, labels: bool = False) -> None:
         self._settings, self._count = settings, Counters(metrics)
-        self._assembler = Assembler(settings, labels=labels)
+        self._assembler = decode.assembler(settings, labels=labels)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the records' blocks, one message per model and segment, and their dead letters."""
-        gather(records, self._assembler, self._settings)
+        self._assembler.gather(records)
         batch = self._assembler.take()
         self._count.batch(self.name, batch)
         messages = [message for block in batch.blocks for message in self._messages(block)]
@@ -159,12 +161,12 @@ class Direct:
         self._orders, self._told = orders or Orders(), 0
         self._settings, self._count = settings, Counters(metrics)
         self.bank = learn_baseline(Bank(settings, config_hash), settings, metrics) if bank is None else bank
-        self.assembler = assembler or Assembler(settings, labels=labels)
+        self.assembler = assembler or decode.assembler(settings, labels=labels)
         self.join = label_join(settings)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts and dead letters of these events and labels."""
-        gather(records, self.assembler, self._settings)
+        self.assembler.gather(records)
         return self.take()
 
     def take(self, *, last: bool = False) -> Output:
@@ -197,15 +199,6 @@ def label_join(settings: Settings) -> LabelJoin:
     """Return an empty join; its file is made once it is needed."""
     labels = settings.labels
     return LabelJoin(labels, settings.series_max, SpillFile(labels.join_events_max, labels.spill_directory))
-
-
-def gather(records: Sequence[Record], assembler: Assembler, settings: Settings) -> None:
-    """Give the assembler events, and labels by the topic that they are from."""
-    for record in records:
-        if record.partition.name != settings.topics.labels:
-            assembler.add(record)
-        elif (label := assembler.read_label(record)) is not None:
-            assembler.add_label(record, label)
 
 
 def dead_letters(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
@@ -381,9 +374,7 @@ class Worker:
             )
 
     def _note(self, records: Sequence[Record], began: float) -> None:
-        for record in records:
-            if not record.replayed:
-                self._done[record.partition] = record.offset + 1
+        self._done |= ends(records)
         lags = self._source.lag()
         for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
             self._metrics.lag.remove(gone.name, str(gone.index))

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 
 import structlog
 
 from streamdrift.blocks.assemble import Assembler, DeadLetter
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import InputProblem
+from streamdrift.kernels.decode import assembler
 from streamdrift.ports import Partition, Record
+from streamdrift.records import as_of
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.files import FileSource
@@ -38,7 +39,7 @@ def learn_baseline(bank: Bank, settings: Settings, metrics: Metrics) -> Bank:
     if settings.reference.baseline is None:
         return bank
     path = str(settings.reference.baseline)
-    feed = _Feed(path, Assembler(settings), bank)
+    feed = _Feed(path, assembler(settings), bank)
     try:
         with closing(FileSource((path,), settings.max_event_bytes)) as source:
             while not source.exhausted():
@@ -62,8 +63,7 @@ class _Feed:
         self.rejected: Counter[str] = Counter()
 
     def take(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self._assembler.add(replace(record, partition=PLACE, replayed=True))
+        self._assembler.add_many(as_of(records, PLACE))
         batch = self._assembler.take()
         self.events += batch.events
         self._bank.learn(batch.blocks)

@@ -221,7 +221,7 @@ def test_the_alert_schema_s_fields_are_those_of_alerts() -> None:
     fields = set(Alert.__dataclass_fields__) | {"alert_id"}
     data = schema("alert")["$defs"]["data"]
     assert set(data["properties"]) == fields
-    optional = {"p_value", "resolves", "updates", "onset_range", "expected_false_per_week"}
+    optional = {"p_value", "resolves", "updates", "onset_range", "expected_false_per_week", "effect_robust"}
     assert set(data["required"]) == fields - optional
 
 

@@ -129,6 +129,7 @@ def test_each_decisive_setting_changes_the_hash(place: tuple[str, ...]) -> None:
 
 def test_how_things_travel_does_not_change_the_hash() -> None:
     other = {
+        "engine": "reference",
         "exchange": "direct",
         "block_events_max": 64,
         "kafka": {"group": "x"},

@@ -5,9 +5,10 @@ The assembler keeps nothing between batches but, per model, how many rows it has
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from streamdrift.blocks import vectors
 from streamdrift.blocks.block import Block, Stream, coded, places
 from streamdrift.blocks.breadth import Breadth, of_embeddings
 from streamdrift.blocks.column import Column, Ints, from_values
+from streamdrift.blocks.ids import fingerprints
 from streamdrift.blocks.measures import prediction_of
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.errors import Rejected
@@ -22,6 +24,7 @@ from streamdrift.events import inference, label
 from streamdrift.events.inference import Inference, Limits
 from streamdrift.events.label import Label
 from streamdrift.ports import Record
+from streamdrift.records import Run, parts
 from streamdrift.settings import Settings
 
 MODELS_MAX = 10_000  # names a model's row counter is kept for; further ones start at 1 in each batch
@@ -35,6 +38,25 @@ class DeadLetter:
     reason: str
     detail: str
     stage: str = "assemble"
+
+
+class Added(NamedTuple):
+    """How far ``add_many`` came.
+
+    Attributes
+    ----------
+    end
+        Index of the first record that is not decoded yet.
+    rejected
+        Records among those decoded that were rejected.
+    first, latest
+        Time of the first event, and the latest time; None without events.
+    """
+
+    end: int
+    rejected: int
+    first: int | None
+    latest: int | None
 
 
 @dataclass(slots=True)
@@ -63,8 +85,9 @@ class Assembler:
 
     def __init__(self, settings: Settings, *, labels: bool = False) -> None:
         self._text_max = settings.text_length_max
-        self._limits = Limits.of(settings)
-        self._labels, self._dimensions = labels, settings.segments
+        self._limits, self._topic_of_labels = Limits.of(settings), settings.topics.labels
+        self.labels, self._dimensions = labels, settings.segments
+        self._anomalies = settings.anomalies.enabled
         self._seen: dict[tuple[Stream, str], int] = {}
         self._breadth: dict[tuple[Stream, str], Breadth] = {}
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
@@ -77,6 +100,24 @@ class Assembler:
         """Rows and dead letters that the next ``take`` will give."""
         return self._order
 
+    def gather(self, records: Sequence[Record]) -> None:
+        """Take events, and labels by the topic that they are from."""
+        for part in parts(records):
+            for is_label, run in self._by_topic(part) if self.labels else [(False, part)]:
+                if not is_label:
+                    self.add_many(run)
+                    continue
+                for record in run:
+                    if (decoded := self.read_label(record)) is not None:
+                        self.add_label(record, decoded)
+
+    def _by_topic(self, records: Sequence[Record]) -> Iterator[tuple[bool, Sequence[Record]]]:
+        if isinstance(records, Run):
+            yield records.partition.name == self._topic_of_labels, records
+            return
+        for is_label, run in groupby(records, lambda record: record.partition.name == self._topic_of_labels):
+            yield is_label, list(run)
+
     def add(self, record: Record) -> int | None:
         """Decode an inference event into the batch; return its event time, None where it was rejected."""
         try:
@@ -87,6 +128,30 @@ class Assembler:
         self._events.setdefault(event.model, []).append((self._order, record, event))
         self._order += 1
         return event.time
+
+    def add_many(
+        self, records: Sequence[Record], begin: int = 0, end: int | None = None, due: int | None = None
+    ) -> Added:
+        """Decode inference events into the batch, from the index ``begin`` to before ``end``, in order.
+
+        Parameters
+        ----------
+        due
+            Stop behind the first event whose time comes to this; None to go on to the end.
+        """
+        end = len(records) if end is None else min(end, len(records))
+        first: int | None = None
+        latest: int | None = None
+        rejected = 0
+        for index in range(begin, end):
+            time = self.add(records[index])
+            if time is None:
+                rejected += 1
+                continue
+            first, latest = time if first is None else first, time if latest is None else max(latest, time)
+            if due is not None and time >= due:
+                return Added(index + 1, rejected, first, latest)
+        return Added(end, rejected, first, latest)
 
     def read_label(self, record: Record) -> Label | None:
         """Decode a label; None where it was rejected. It counts once it is given to ``add_label``, when it is due."""
@@ -104,15 +169,19 @@ class Assembler:
     def take(self) -> Batch:
         """Return what was gathered, and begin anew."""
         batch = self._batch
-        for model, rows in self._events.items():
-            batch.blocks.append(self._events_block(model, rows))
-            batch.events += len(rows)
+        batch.blocks = self._take_events()
+        batch.events = sum(map(len, batch.blocks))
         for model, labels in self._truths.items():
             facts = tuple(self._truth(decoded) for _, _, decoded in labels)
             batch.blocks.append(self._block(model, "truths", labels, {}, facts, np.ones(len(labels), np.int64)))
         batch.muted = sum(int(block.muted.sum()) for block in batch.blocks)
-        self._batch, self._events, self._truths, self._order = Batch(), {}, {}, 0
+        self._batch, self._truths, self._order = Batch(), {}, 0
         return batch
+
+    def _take_events(self) -> list[Block]:
+        """Return the blocks of events, by model in order of appearance, and begin anew."""
+        events, self._events = self._events, {}
+        return [self._events_block(model, rows) for model, rows in events.items()]
 
     def _reject(self, record: Record, e: Rejected) -> None:
         self._batch.rejected.append(DeadLetter(record, e.reason, e.detail))
@@ -125,11 +194,13 @@ class Assembler:
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
         }
-        facts = tuple(self._fact(event) for _, _, event in rows) if self._labels else ()
+        facts = tuple(self._fact(event) for _, _, event in rows) if self.labels else ()
         features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
         breadth = self._breadth_of("events", model, rows, features)
         block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)
-        block.vectors = _vectors([event for _, _, event in rows])
+        block.vectors = vectors_of([(row, event.embeddings) for row, (_, _, event) in enumerate(rows)])
+        if self._anomalies:
+            block.ids = fingerprints(event.prediction_id for _, _, event in rows)
         return block
 
     def _fact(self, event: Inference) -> tuple[Any, ...] | None:
@@ -150,12 +221,23 @@ class Assembler:
         rows: Sequence[tuple[int, Record, Inference]],
         features: Sequence[Collection[str]],
     ) -> Ints:
+        wanted = self._dimensions
+        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
+        return self._known(stream, model).of(features, dimensions)
+
+    def _known(self, stream: Stream, model: str) -> Breadth:
+        """Return what is known of a model's features and dimensions; it is kept for the next batch, within bounds."""
         breadth = self._breadth.get((stream, model), Breadth())
         if len(self._breadth) < MODELS_MAX:
             self._breadth[stream, model] = breadth
-        wanted = self._dimensions
-        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
-        return breadth.of(features, dimensions)
+        return breadth
+
+    def _rows_before(self, stream: Stream, model: str, rows: int) -> int:
+        """Return how many rows of a model were seen before these, and count these."""
+        first = self._seen.get((stream, model), 0)
+        if first or len(self._seen) < MODELS_MAX:
+            self._seen[stream, model] = first + rows
+        return first
 
     def _block(
         self,
@@ -171,9 +253,7 @@ class Assembler:
             row for row in told if isinstance(row, Inference)
         ]  # segments of a label are its own affair until it is joined
         dimensions = dict.fromkeys(name for row in events for name in row.segments)
-        first = self._seen.get((stream, model), 0)
-        if first or len(self._seen) < MODELS_MAX:
-            self._seen[stream, model] = first + len(rows)
+        first = self._rows_before(stream, model, len(rows))
         return Block(
             model,
             {},
@@ -191,10 +271,11 @@ class Assembler:
         )
 
 
-def _vectors(events: list[Inference]) -> dict[str, Vectors]:
+def vectors_of(embeddings: Iterable[tuple[int, dict[str, Any]]]) -> dict[str, Vectors]:
+    """Return the vectors by name, of rows with their embeddings."""
     found: dict[str, tuple[list[int], list[Any]]] = {}
-    for row, event in enumerate(events):
-        for name, value in event.embeddings.items():
+    for row, of_row in embeddings:
+        for name, value in of_row.items():
             rows, values = found.setdefault(name, ([], []))
             rows.append(row)
             values.append(value)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streamdrift.blocks.column import Bools, Codes, Column, Ints
+from streamdrift.blocks.column import Bools, Codes, Column, Ids, Ints
 from streamdrift.blocks.vectors import Vectors
 from streamdrift.ports import Partition
 
@@ -46,6 +46,31 @@ def places(taken: Sequence[tuple[Partition, int]]) -> tuple[Codes, tuple[Partiti
     return codes, tuple(index), np.array([offset for _, offset in taken], np.int64)
 
 
+class Columns(Mapping[str, Column]):
+    """The columns of some rows, each cut out when it is asked for: for most segments of most blocks nobody does."""
+
+    def __init__(self, whole: Mapping[str, Column], rows: Ints | slice) -> None:
+        self._whole, self._rows = whole, rows
+        self._taken: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        column = self._taken.get(name)
+        if column is None:
+            column = self._taken[name] = self._whole[name].take(self._rows)
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole)
+
+    def __len__(self) -> int:
+        return len(self._whole)
+
+    def part(self) -> tuple[Mapping[str, Column], Ints] | None:
+        """Return the whole columns and the (n,) rows of them; None where these are not listed one by one."""
+        rows = self._rows
+        return None if isinstance(rows, slice) or isinstance(self._whole, Columns) else (self._whole, rows)
+
+
 @dataclass(slots=True)
 class Block:
     """n rows of one model and segment.
@@ -77,6 +102,9 @@ class Block:
     facts
         What the join of labels needs to know of each row, as JSON values (see ``labels``); empty where nothing of
         these rows is joined. In the block of all traffic only.
+    ids
+        (n,) prediction ids as ``ids.fingerprints`` has them; None where none of the rows had one when they were
+        assembled. In the block of all traffic only.
     """
 
     model: str
@@ -91,10 +119,11 @@ class Block:
     order: Ints
     muted: Bools
     versions: Coded
-    columns: dict[str, Column]
+    columns: Mapping[str, Column]
     dimensions: dict[str, Coded] = field(default_factory=dict)
     vectors: dict[str, Vectors] = field(default_factory=dict)
     facts: tuple[Any, ...] = ()
+    ids: Ids | None = None
 
     def __len__(self) -> int:
         return len(self.time)
@@ -114,10 +143,11 @@ class Block:
             self.order[rows],
             self.muted[rows],
             self.versions.take(rows),
-            {name: column.take(rows) for name, column in self.columns.items()},
+            Columns(self.columns, rows),
             {} if segment else {name: coded.take(rows) for name, coded in self.dimensions.items()},
             {name: taken for name, vectors in self.vectors.items() if len(taken := vectors.take(rows))},
             () if segment or not self.facts else self._facts_of(rows),
+            None if segment or self.ids is None else self.ids[rows],
         )
 
     def _facts_of(self, rows: Ints | slice) -> tuple[Any, ...]:

@@ -36,6 +36,17 @@ class Breadth:
         """
         return np.maximum(_counts(self._features, features), 1) * (1 + _counts(self._dimensions, dimensions))
 
+    def of_first(self, rows: int, features: Iterable[tuple[int, str]], dimensions: Iterable[tuple[int, str]]) -> Ints:
+        """Return the same, of n rows of which only the first row of each name is told, rising.
+
+        Examples
+        --------
+        >>> Breadth().of_first(3, [(0, "x"), (1, "y")], [(2, "origin")]).tolist()
+        [1, 2, 4]
+        """
+        known = np.maximum(_steps(self._features, rows, features), 1)
+        return known * (1 + _steps(self._dimensions, rows, dimensions))
+
 
 def of_embeddings(names: Iterable[str]) -> list[str]:
     """Return a name for each series that embeddings are watched by."""
@@ -54,3 +65,16 @@ def _learn(known: set[str], names: Iterable[str]) -> int:
         if len(known) < NAMES_MAX:
             known.add(name)
     return len(known)
+
+
+def _steps(known: set[str], rows: int, first: Iterable[tuple[int, str]]) -> Ints:
+    """(n,) how many names were known by then."""
+    counts = np.empty(rows, np.int64)
+    begin = 0
+    for row, name in first:
+        if name not in known and len(known) < NAMES_MAX:
+            counts[begin:row] = len(known)
+            begin = row
+            known.add(name)
+    counts[begin:] = len(known)
+    return counts

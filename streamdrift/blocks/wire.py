@@ -64,6 +64,7 @@ def _encode(block: Block) -> bytes:
         "columns": {},
         "vectors": {},
         **({"facts": block.facts} if block.facts else {}),
+        **({} if block.ids is None else {"ids": True}),
     }
     for name, column in block.columns.items():
         arrays.append(column.numbers)
@@ -76,6 +77,8 @@ def _encode(block: Block) -> bytes:
     for name, vectors in block.vectors.items():
         head["vectors"][name] = len(vectors)
         arrays += [vectors.rows.astype(np.int32), vectors.kinds, vectors.dimension, vectors.norm, vectors.sketch]
+    if block.ids is not None:
+        arrays.append(block.ids)
     head["dtypes"] = [array.dtype.newbyteorder("<").str for array in arrays]
     text = orjson.dumps(head)
     body = b"".join(
@@ -142,6 +145,7 @@ def decode(message: bytes | None, *, muted: bool) -> Block:
         dimensions,
         {name: reader.vectors(m) for name, m in head.get("vectors", {}).items()},
         tuple(head.get("facts", ())),
+        reader.next() if head.get("ids") else None,
     )
 
 

@@ -6,10 +6,10 @@ every series. It barely sees a change of spread: that is what ``ks`` is for.
 
 from __future__ import annotations
 
+from streamdrift import kernels
 from streamdrift.blocks.column import Ints
 from streamdrift.detect.base import Values
-from streamdrift.kernels import reference
-from streamdrift.settings import AdwinSettings
+from streamdrift.settings import AdwinSettings, EngineChoice
 
 
 class Adwin:
@@ -17,9 +17,9 @@ class Adwin:
 
     name = "adwin"
 
-    def __init__(self, settings: AdwinSettings) -> None:
-        self._kernel = reference.Adwin(settings.delta, settings.clock, settings.grace_period)
+    def __init__(self, settings: AdwinSettings, engine: EngineChoice = "auto") -> None:
+        self.kernel = kernels.engine(engine).adwin(settings.delta, settings.clock, settings.grace_period)
 
     def update(self, values: Values) -> Ints:
         """Return the indices of the values at which the window was cut."""
-        return self._kernel.update(values.z)
+        return self.kernel.update(values.z)

@@ -28,20 +28,32 @@ class Age:
 
     def of(self, block: Block) -> Ints:
         """(n,) the age at each row."""
-        ages = np.zeros(len(block), np.int64)
-        codes, first = np.unique(block.source, return_index=True)
-        for code, row in sorted(zip(codes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
-            here = block.source == code
-            counts = block.model_row[here]
-            known = self._of.get(block.sources[code])
-            if known is None:
-                known = self._before(int(counts[0]), block.model_row[:row], ages[:row])
-            rises = np.diff(counts, prepend=known[0])
-            ages[here] = known[1] + np.cumsum(np.where(rises > 0, rises, counts))
-            self._of[block.sources[code]] = int(counts[-1]), int(ages[here][-1])
+        code = int(block.source[0])
+        if (block.source == code).all():  # the usual case, at no cost
+            ages = self._on(block.sources[code], block.model_row, block.model_row[:0], block.model_row[:0])
+        else:
+            ages = np.zeros(len(block), np.int64)
+            codes, first = np.unique(block.source, return_index=True)
+            for code, row in sorted(zip(codes.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
+                here = block.source == code
+                ages[here] = self._on(block.sources[code], block.model_row[here], block.model_row[:row], ages[:row])
         self._last = int(block.model_row[-1]), int(ages[-1])
         ages = np.maximum.accumulate(np.maximum(ages, self._age))
         self._age = int(ages[-1])
+        return ages
+
+    def _on(self, source: Partition, counts: Ints, counts_before: Ints, ages_before: Ints) -> Ints:
+        """(n,) the age at each row of a source partition, by what was counted then."""
+        known = self._of.get(source)
+        if known is None:
+            known = self._before(int(counts[0]), counts_before, ages_before)
+        rises = counts.copy()
+        rises[1:] -= counts[:-1]
+        rises[0] -= known[0]
+        if rises.min() <= 0:
+            rises = np.where(rises > 0, rises, counts)
+        ages: Ints = known[1] + np.cumsum(rises)
+        self._of[source] = int(counts[-1]), int(ages[-1])
         return ages
 
     def _before(self, count: int, counts: Ints, ages: Ints) -> tuple[int, int]:

@@ -5,35 +5,25 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import partial
-
-import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import Column, Floats, absent
-from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect import embedding, explain
-from streamdrift.detect.age import Age
+from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
-from streamdrift.detect.learning import first_present
-from streamdrift.detect.rebaseline import Order, Orders, due, pieces, reaches
-from streamdrift.detect.series import Rows, Series
+from streamdrift.detect.group import Group, Told
+from streamdrift.detect.rebaseline import Order, Orders, due, names, pieces, reaches
+from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
 from streamdrift.detect.value_watch import WatchSettings
-from streamdrift.detect.versions import ROLES, Versions, role
+from streamdrift.detect.versions import ROLES, Versions
 from streamdrift.events import derived
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
 
-Told = list[tuple[int, Alert]]
-"""Alerts with their place in the batch."""
-
-REFUSED_MAX = 10_000
-"""Names of a group up to which it is remembered that a feature is not monitored."""
 UNCATEGORICAL_MAX = 100
 """Features that are noted because they have too many categories."""
 
@@ -234,7 +224,9 @@ class Bank:
             anomalies = anomalies.model_copy(update={"enabled": False})
         return Series(
             Identity(group.model, group.segment, feature, role, self._config_hash, suffix),
-            WatchSettings(found.detectors, found.policy, anomalies, settings.reference, settings.categories_max),
+            WatchSettings(
+                found.detectors, found.policy, anomalies, settings.reference, settings.categories_max, settings.engine
+            ),
             self.invalid,
             self.states,
         )
@@ -281,10 +273,12 @@ class Bank:
 
     def _make_traffic(self, model: str) -> Traffic:
         settings = self._settings
-        policy = for_series(settings, model, FEATURE, "").policy
+        rate, *twice = (for_series(settings, model, feature, "") for feature in (FEATURE, *DUPLICATES))
+        duplicates = {f: found.policy for f, found in zip(DUPLICATES, twice, strict=True) if found.enabled}
+        anomalies, events = settings.anomalies, settings.reference.events
         traffic = Traffic(
             model,
-            TrafficSettings(policy, settings.anomalies, settings.reference.events, settings.segments_per_model_max),
+            TrafficSettings(rate.policy, duplicates, anomalies, events, settings.segments_per_model_max),
             self._config_hash,
         )
         traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
@@ -292,103 +286,4 @@ class Bank:
 
 
 def _of_traffic(order: Order) -> bool:
-    return not order.features or FEATURE in order.features
-
-
-class Group:
-    """The series of one model and segment: they see the same rows."""
-
-    def __init__(self, model: str, segment: dict[str, str], name: str) -> None:
-        self.model, self.segment, self.name = model, segment, name
-        self.series: dict[str, Series | Versions | None] = {}
-        self.waiting: list[Order] = []
-        self.silent_on_faults: set[str] = set()
-        self._embeddings: dict[str, Embedding | None] = {}
-        self._age = Age()
-        self._fresh = Fresh()
-        self._rows = 0
-        self._first_model_row = 0
-        self._last_model_row = 0
-        self._share = 1.0
-
-    def fresh(self, block: Block) -> Block:
-        """Return the rows that were not seen before: a block may be delivered twice."""
-        return self._fresh.rows(block)
-
-    def rejoin(self) -> None:
-        """What comes next is counted by others, and was not seen before."""
-        self._fresh, self._first_model_row = Fresh(), 0
-        self._age.rejoin()
-
-    def update(self, rows: Block, bank: Bank) -> Told:
-        """Feed each series its column; a feature that these rows lack is missing in all of them."""
-        told: Told = []
-        for orders, part in pieces([] if bank.recorded else self.waiting, rows):
-            for order in orders:
-                told += [(int(part.order[0]), alert) for alert in self._forget(order, part) if not part.muted[0]]
-            told += self._feed(part, bank)
-        return told
-
-    def _forget(self, order: Order, rows: Block) -> list[Alert]:
-        if not order.features:  # its measures are learned anew: so are the centroids that they hang on
-            self._embeddings.clear()
-        named = [
-            s for name, s in self.series.items() if s is not None and (not order.features or name in order.features)
-        ]
-        return [alert for series in named for alert in series.forget(rows, order, self._share)]
-
-    def _feed(self, rows: Block, bank: Bank) -> Told:
-        rows = self._with_embeddings(rows, bank)
-        self._add_series(rows, bank)
-        context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
-        told: Told = []
-        nothing: Column | None = None
-        for feature, series in self.series.items():
-            if series is None:
-                continue
-            column = rows.columns.get(feature)
-            if column is None:
-                column = nothing = nothing or absent(len(rows))
-            found = series.update(context, column)
-            told += [(int(rows.order[row]), alert) for row, alert in found if not rows.muted[row]]
-            if series.crowded:
-                bank.too_many_categories(self, feature, capped=series.crowded == "capped")
-                series.crowded = None
-        return told
-
-    def _with_embeddings(self, rows: Block, bank: Bank) -> Block:
-        """The rows with a column for each series that their embeddings make."""
-        if not rows.vectors:
-            return rows
-        new = [(int(v.rows[0]), name) for name, v in rows.vectors.items() if name not in self._embeddings]
-        for _, name in sorted(new):
-            made = bank.make_embedding(self, name)
-            if made is not None or len(self._embeddings) < REFUSED_MAX:
-                self._embeddings[name] = made
-                self.silent_on_faults.update(embedding.features(name)[1:])
-        columns = dict(rows.columns)
-        for name, vectors in rows.vectors.items():
-            state = self._embeddings.get(name)
-            if state is not None:
-                columns |= state.update(vectors, len(rows))
-        return replace(rows, columns=columns)
-
-    def _add_series(self, rows: Block, bank: Bank) -> None:
-        new = [(first_present(column), name) for name, column in rows.columns.items() if name not in self.series]
-        for first, name in sorted(new):
-            if first < len(rows):
-                series = bank.make_series(self, name, role(name))
-                if series is not None or len(self.series) < REFUSED_MAX:
-                    self.series[name] = series
-
-    def _shares(self, rows: Block) -> Floats:
-        """(n,) share of the model's rows that came to this group, as of each row."""
-        counted = rows.model_row
-        if int(counted[0]) <= self._last_model_row or not self._first_model_row:
-            self._rows, self._first_model_row = 0, int(counted[0])  # the assembler began to count anew
-        self._last_model_row = int(counted[-1])
-        own = self._rows + np.arange(1, len(rows) + 1)
-        self._rows += len(rows)
-        shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
-        self._share = float(shares[-1])
-        return shares
+    return any(names(order, feature) for feature in (FEATURE, *DUPLICATES))

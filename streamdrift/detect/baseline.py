@@ -75,9 +75,16 @@ class Reference:
             return column.numbers[clean]
         if column.codes is None:
             return np.empty(0)
+        return self.places(column.texts)[column.codes[clean]]
+
+    def places(self, texts: tuple[str, ...]) -> Floats:
+        """(t,) the places of some categories; those that it lacks stand behind the last."""
         unseen = len(self.categories)
-        places = np.array([self.categories.get(text, unseen) for text in column.texts], np.float64)
-        return places[column.codes[clean]]
+        return np.array([self.categories.get(text, unseen) for text in texts], np.float64)
+
+    def compared(self) -> dict[str, Any]:
+        """Return what the compiled watch ranks and standardises by."""
+        return {"distinct": self._distinct, "below": self._below, "mean": self.mean, "sd": self.sd}
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""

@@ -57,6 +57,10 @@ class ClockProfile:
     parameters: int
     day_events: float
 
+    def tables(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Return ``day`` and ``week``, for the compiled watch."""
+        return np.ascontiguousarray(self.day), np.ascontiguousarray(self.week)
+
     def at(self, times: Ints) -> Ints:
         """(n, C) expected scores at (n,) event times in milliseconds."""
         days = times // DAY_MS

@@ -22,12 +22,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from streamdrift.blocks.column import Floats, Ints
+from streamdrift.blocks.column import Bools, Floats, Ints
 from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration
 
 ONSET_NATS = 3.0
 """Log-likelihood that a change point may lack of the best one: twenty times less likely."""
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
+
+
+Bounds = tuple[Ints, Ints]
+"""(S, C) sums from which, downwards and upwards, the evidence may reach the threshold."""
+Judged = tuple[list[Floats], float, bool, bool]
+"""A calibration's arrays in their order, the threshold, and whether rises and falls count."""
+Told = tuple[Ints, Ints, Ints, int, int, int]
+"""A scan's state: running sums and first event times as in ``Evidence``, the sum of the stretch that is not full yet, the time of its
+first event, its number of events, and the number of full stretches."""
 
 
 @dataclass(slots=True)
@@ -122,8 +131,11 @@ class Scan:
         self._filled = 0
         self.stretches = 0
 
-    def update(self, scores: Ints, times: Ints) -> Evidence | None:
-        """Take (n, C) scores and (n,) event times; return the evidence, None where no stretch ended."""
+    def update(self, scores: Ints, times: Ints, bounds: Bounds | None = None) -> Evidence | None:
+        """Take (n, C) scores and (n,) event times; return the evidence, None where no stretch ended.
+
+        With ``bounds``, also None where no sum leaves them: most evidence is of no interest, and costs much more to compute.
+        """
         n = len(scores)
         if not n:
             return None
@@ -142,12 +154,53 @@ class Scan:
             self._partial = np.zeros_like(self._partial)
         ends = STRETCH - self._filled - 1 + STRETCH * np.arange(m)
         self._filled = (self._filled + n) % STRETCH
-        return self._judge(sums[:m], firsts[:m], ends) if m else None
+        return self._judge(sums[:m], firsts[:m], ends, bounds) if m else None
+
+    def bounds(self, threshold: float) -> Bounds:
+        """Return the sums, by window and score, from which on the evidence may reach a threshold.
+
+        Evidence never falls with the distance from the mean. That is so but for roundings, and for them the bounds lie a little
+        nearer.
+        """
+        shape = self.calibration.size.shape
+        far = _LENGTHS * 64.0  # no score is larger
+
+        def within(sums: Floats) -> Bools:
+            shift = (sums / _LENGTHS - self.calibration.mean) / self.calibration.sd
+            found: Bools = self._evidence(shift[None])[0] < threshold * (1 - 1e-9)
+            return found
+
+        start = np.broadcast_to(np.rint(self.calibration.mean * _LENGTHS), shape)
+        found = []
+        for sign in (-1.0, 1.0):
+            inside, outside = start.copy(), sign * np.broadcast_to(far, shape)
+            reached = ~within(outside)
+            while (np.abs(outside - inside) > 1).any():
+                middle = np.trunc((inside + outside) / 2)
+                near = within(middle)
+                inside, outside = np.where(near, middle, inside), np.where(near, outside, middle)
+            found.append(np.where(reached, outside, sign * 2.0**62).astype(np.int64))
+        return found[0], found[1]
 
     @property
     def still(self) -> bool:
         """Whether every sum that a window can reach is the same: nothing but zeros came."""
         return not self._partial.any() and not (self._history[-1] - self._history[0]).any()
+
+    def told(self) -> Told:
+        """Return the state, for whoever goes on from it."""
+        since = self._partial_time if self._filled else 0
+        return self._history, self._firsts, self._partial, since, self._filled, self.stretches
+
+    def adopt(self, told: Told) -> None:
+        """Go on from a state."""
+        self._history, self._firsts, self._partial, self._partial_time, self._filled, self.stretches = told
+
+    def judged(self, threshold: float) -> Judged:
+        """Return what the compiled scan needs to know."""
+        k = self.calibration
+        normal = [k.mean, k.sd, k.size, k.low, k.high, k.skew_up, k.skew_down, k.n]
+        return [np.ascontiguousarray(array, np.float64) for array in normal], threshold, self._up, self._down
 
     def recent(self, back: int) -> float:
         """Mean of the first score over the last ``back`` stretches; 0 before there is one."""
@@ -176,18 +229,20 @@ class Scan:
             self._partial_time = int(firsts[m])
         self.stretches += m
 
-    def _judge(self, sums: Ints, firsts: Ints, ends: Ints) -> Evidence:
+    def _judge(self, sums: Ints, firsts: Ints, ends: Ints, bounds: Bounds | None) -> Evidence | None:
         m = len(sums)
         prefix = np.concatenate([self._history, self._history[-1] + np.cumsum(sums, axis=0)])
         times = np.concatenate([self._firsts, firsts])
         at = np.arange(len(prefix) - m, len(prefix))
         back = at[:, None] - WINDOWS
-        spans = (prefix[at][:, None, :] - prefix[np.maximum(back, 0)]) / _LENGTHS
-        t = self._evidence((spans - self.calibration.mean) / self.calibration.sd)
-        t[back < 0] = 0.0
+        spans = prefix[at][:, None, :] - prefix[np.maximum(back, 0)]
         self._history, self._firsts = prefix[-(LONGEST + 1) :].copy(), times[-LONGEST:].copy()
         stretch = self.stretches + 1 + np.arange(m)
         self.stretches += m
+        if bounds is not None and not (((spans <= bounds[0]) | (spans >= bounds[1])).any(axis=2) & (back >= 0)).any():
+            return None
+        t = self._evidence((spans / _LENGTHS - self.calibration.mean) / self.calibration.sd)
+        t[back < 0] = 0.0
         return Evidence(ends, stretch, t, prefix, times, self.calibration)
 
     def _evidence(self, deviation: Floats) -> Floats:

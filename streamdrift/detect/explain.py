@@ -11,6 +11,7 @@ from streamdrift.alerts import Alert, Kind, Severity, series_id
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.blocks.measures import CALIBRATION
+from streamdrift.detect import robust
 from streamdrift.detect.baseline import Reference, distance, moments, significant
 from streamdrift.detect.calibration import STRETCH
 from streamdrift.detect.faults import ShareLane
@@ -60,6 +61,7 @@ class Change:
     reference: dict[str, Any] = field(default_factory=dict)
     current: dict[str, Any] = field(default_factory=dict)
     onset_range: tuple[int, int] | None = None
+    effect_robust: float | None = None
 
 
 def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str], threshold: float) -> Change:
@@ -88,6 +90,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
         reference.summary(),
         {"n": len(window), **described},
         verdict.onset_range,
+        _robust(reference, window, effect, unit),
     )
 
 
@@ -114,7 +117,17 @@ def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
         time,
         reference.summary(),
         current,
+        effect_robust=_robust(reference, window, effect, unit),
     )
+
+
+def _robust(reference: Reference, window: Floats, effect: float, unit: str) -> float | None:
+    """The effect by the bulk of the values, in its own unit; the plain one where the bulk has no scale."""
+    if reference.kind != NUMBER or unit not in {"sd", "ratio"}:
+        return None
+    measure = robust.shift if unit == "sd" else robust.spread
+    found = measure(reference.ordered, window)
+    return significant(effect if found is None else found)
 
 
 def missing(lane: ShareLane, verdict: Verdict) -> Change:
@@ -136,6 +149,11 @@ def new_category(lane: ShareLane, verdict: Verdict, reference: Reference, window
     change.reference.update(reference.summary())
     change.current.update(reference.describe(window))
     return change
+
+
+def duplicates(lane: ShareLane, verdict: Verdict) -> Change:
+    """Events whose prediction id came before."""
+    return _share("duplicate_events", "duplicates", "duplicate_rate", lane, verdict)
 
 
 def far_out(reason: str, lane: ShareLane, verdict: Verdict, reference: Reference, facts: dict[str, float]) -> Change:
@@ -251,6 +269,7 @@ def alert(
         resolves=opened.alert_id if opened and change.step == "resolves" else None,
         updates=opened.alert_id if opened and change.step == "looks" else None,
         onset_range=change.onset_range,
+        effect_robust=change.effect_robust,
     )
 
 
@@ -282,8 +301,9 @@ def _reason(role: str, change: Change) -> str:
 def severity(role: str, change: Change) -> Severity:
     """How much it matters, whatever its evidence: a large series proves changes that nobody should get up for.
 
-    Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all; info below the
-    sizes of ``MATERIAL``, where a model makes fewer errors than before, and where the reference is short for what the series does.
+    Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all (that events come
+    twice is none of these: each of them is right); info below the sizes of ``MATERIAL``, where a model makes fewer errors
+    than before, and where the reference is short for what the series does.
     A step lower where one of two references does not show it.
     """
     found = _by_effect(role, change)
@@ -309,7 +329,8 @@ def _by_effect(role: str, change: Change) -> Severity:
         size = max(size, 1 / max(size, 1e-9))
     if size < MATERIAL[change.effect_unit]:
         return "info"
-    return "critical" if size >= CRITICAL[change.effect_unit] else "warning"
+    is_critical = size >= CRITICAL[change.effect_unit] and change.reason != "duplicate_events"
+    return "critical" if is_critical else "warning"
 
 
 def _total_variation(reference: Reference, window: Floats) -> float:

@@ -33,30 +33,30 @@ class FarOut:
 
     def __init__(self, reference: Reference, values: Floats, policy: PolicySettings) -> None:
         self._reference = reference
-        self._range = _beyond(values)
+        self.range = _beyond(values)
         half = len(values) // 2
         low, high = _beyond(values[:half])
-        self._lane = ShareLane((values[half:] < low) | (values[half:] > high), policy, events_min=EVENTS_MIN)
+        self.lane = ShareLane((values[half:] < low) | (values[half:] > high), policy, events_min=EVENTS_MIN)
         self._latest: Floats = np.empty(0)
 
     def update(self, values: Floats, times: Ints) -> tuple[Bools, list[tuple[int, Change]]]:
         """Take (n,) values; return which are far out, and changes with the index of the value that decided each."""
-        low, high = self._range
+        low, high = self.range
         far: Bools = (values < low) | (values > high)
         before, places = self._latest, np.flatnonzero(far)
         if len(places):
             self._latest = np.concatenate([before, values[places]])[-NAMED_BY:]
         found = []
-        for verdict in self._lane.update(far, times):
+        for verdict in self.lane.update(far, times):
             known = np.concatenate([before, values[places[places <= verdict.end]]])
-            count = max(1, round(self._lane.current(verdict) * verdict.back * STRETCH))
+            count = max(1, round(self.lane.current(verdict) * verdict.back * STRETCH))
             found.append((verdict.end, self._change(verdict, known[-min(count, NAMED_BY) :])))
         return far, found
 
     def _change(self, verdict: Verdict, far: Floats) -> Change:
-        share = self._lane.current(verdict)
+        share = self.lane.current(verdict)
         distinct, counts = np.unique(far, return_counts=True)
-        low, high = self._range
+        low, high = self.range
         facts: dict[str, float] = {"low": low, "high": high}
         if len(far) >= EVENTS_MIN and counts.max(initial=0) >= SAME * len(far):
             reason, facts["value"] = "out_of_range", float(distinct[counts.argmax()])
@@ -64,7 +64,7 @@ class FarOut:
             reason, facts["factor"] = "unit_change", factor
         else:
             reason = "out_of_range" if share >= MANY else "outliers"
-        return explain.far_out(reason, self._lane, verdict, self._reference, facts)
+        return explain.far_out(reason, self.lane, verdict, self._reference, facts)
 
 
 def _beyond(values: Floats) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from streamdrift.blocks.column import Bools, Ints
 from streamdrift.detect.calibration import STRETCH, UNIT, joined, share_calibration, unjudged
-from streamdrift.detect.confirm import Evidence, Scan
+from streamdrift.detect.confirm import Evidence, Judged, Scan
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings
 
@@ -29,7 +29,7 @@ class ShareLane:
 
     def __init__(self, flags: Bools, policy: PolicySettings, notes: int = 0, events_min: int = 1) -> None:
         self.n, self.hits = len(flags), int(flags.sum())
-        self._scan = Scan(joined([share_calibration(self.hits, self.n, _scores(flags)), unjudged(notes)]), down=False)
+        self.scan = Scan(joined([share_calibration(self.hits, self.n, _scores(flags)), unjudged(notes)]), down=False)
         self._lane = Lane(policy, is_fault=True)
         self._events_min = events_min
         self.threshold = policy.threshold
@@ -43,14 +43,23 @@ class ShareLane:
     @property
     def recent_rise(self) -> float:
         """Share of the last 256 events above the reference's; for show, not for judgement."""
-        return max(0.0, self._scan.recent(16) - self.share)
+        return max(0.0, self.scan.recent(16) - self.share)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an alert is firing."""
+        return self._lane.is_open
+
+    def judged(self) -> Judged:
+        """Return what the compiled scan needs to know."""
+        return self.scan.judged(self.threshold)
 
     def update(self, flags: Bools, times: Ints, *notes: Bools) -> list[Verdict]:
         """Take (n,) events, with their notes; return what opens or is resolved."""
-        if not self._lane.is_open and not flags.any() and self._scan.still:
-            self._scan.skip(times)  # nothing there, nothing in any window: the usual case, at no cost
+        if not self._lane.is_open and not flags.any() and self.scan.still:
+            self.scan.skip(times)  # nothing there, nothing in any window: the usual case, at no cost
             return []
-        self.evidence = self._scan.update(_scores(flags, *notes), times)
+        self.evidence = self.scan.update(_scores(flags, *notes), times)
         verdicts = [] if self.evidence is None else self._lane.judge(self.evidence, times, self._enough)
         if not verdicts:
             self.evidence = None  # only verdicts ask for it, and it is as large as the block

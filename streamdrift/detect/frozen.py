@@ -68,6 +68,23 @@ class Frozen:
         least = REPEATING_RUN_MIN if value in self._spells else self._least
         return max(least, FACTOR * self.longest(value))
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether an alert is firing."""
+        return self._frozen is not None
+
+    def limits(self) -> tuple[list[tuple[float, int]], int, int, int] | None:
+        """Spells by value, the longest other run, and the least limit without and with spells; None where nothing can freeze."""
+        return (list(self._spells.items()), self._longest, self._least, REPEATING_RUN_MIN) if self._varies else None
+
+    def told(self) -> tuple[float, int, int]:
+        """Value, length and first event time of the current run, for whoever goes on from it."""
+        return self._value, self._run, self._since
+
+    def adopt(self, told: tuple[float, int, int]) -> None:
+        """Go on from a run."""
+        self._value, self._run, self._since = told
+
     def update(self, values: Floats, times: Ints) -> list[Freeze]:
         """Take (n,) values and their times; return what froze or moves again."""
         n = len(values)

@@ -6,6 +6,10 @@ the reference of all traffic, and so the same days and nights. A window that is 
 values say too little by their dependence, or it still wanders at the longest spans) is held back, and learning goes on:
 with twice the values, and so on up to ``reference.events``. Its missing and invalid values are watched in the meantime.
 
+Slow traffic would wait for weeks: so a first look is taken at ``reference.first_events`` events of the model, once they span
+``FIRST_SPAN_MS``. It stands until there is a full reference window, and is kept if an alert is open by then: what may be a drift
+must not become what is normal.
+
 The kind of the feature is what most of its first 64 values are; values of other kinds are invalid from the beginning.
 """
 
@@ -29,6 +33,8 @@ VALUES_MIN = 100
 """Least values for a reference; a feature with fewer has only its missing and invalid values watched."""
 SIZE_MIN = 100.0
 """Independent values that a shorter reference must be worth."""
+FIRST_SPAN_MS = 3 * 86_400_000
+"""Time that a first look spans at least: a single day says nothing of how days differ."""
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class Learned:
         (k,) their event times.
     done
         False where learning goes on.
+    first
+        Whether it is the first look, which a full window replaces.
     """
 
     kind: int
@@ -61,6 +69,7 @@ class Learned:
     values: Floats | None = None
     times: Ints | None = None
     done: bool = True
+    first: bool = False
 
 
 class Learning:
@@ -72,10 +81,12 @@ class Learning:
         Values of a full reference window, and events of the model that a shorter one must span.
     least
         Values of a shorter one, at least.
+    first
+        Events of the model that a first look takes.
     """
 
-    def __init__(self, wanted: int, least: int, categories_max: int) -> None:
-        self._wanted, self._categories_max = wanted, categories_max
+    def __init__(self, wanted: int, least: int, first: int, categories_max: int) -> None:
+        self._wanted, self._first, self._categories_max = wanted, first, categories_max
         self._target = min(max(least, VALUES_MIN), wanted)
         self._bound = wanted * ROWS_PER_VALUE
         self._kinds: list[Bytes] = []
@@ -86,6 +97,8 @@ class Learning:
         self._begun = False
         self.rows = 0
         self._present = 0
+        self._began: int | None = None
+        self._latest = 0
 
     def add(self, column: Column, ages: Ints, times: Ints) -> list[Learned]:
         """Take a column, with each row's event time and the events that the model had had since the series began.
@@ -100,7 +113,10 @@ class Learning:
         self._times.append(times)
         self.rows += len(column)
         self._present += int((kinds > NULL).sum())
-        spans = self._present >= self._target and int(ages[-1]) >= self._wanted
+        self._latest = max(self._latest, int(times.max()))
+        self._began = int(times[0]) if self._began is None else self._began
+        early = self._first < self._wanted and self._latest - self._began >= FIRST_SPAN_MS
+        spans = self._present >= self._target and int(ages[-1]) >= (self._first if early else self._wanted)
         if not spans and self._present < self._wanted and self.rows < self._bound:
             return []
         return self._look(before)
@@ -130,7 +146,7 @@ class Learning:
         kind = _majority(early[early > NULL][:KIND_VALUES])
         clean = kinds == kind
         counted = np.cumsum(clean)
-        found: list[Learned] = []
+        found = self._look_early(before, kind, clean, counted)
         while (end := self._end(counted, ages)) is not None:
             missing = kinds[:end] <= NULL
             learned = Learned(kind, end - before, missing, ~clean[:end] & ~missing)
@@ -143,6 +159,24 @@ class Learning:
                 break
             self._target = min(2 * max(int(counted[end - 1]), self._target), self._wanted)
         return found
+
+    def _look_early(self, before: int, kind: int, clean: Bools, counted: Ints) -> list[Learned]:
+        """Take the first look where it is due, before any other; later again where it was worth too little."""
+        kinds, numbers, ages, times = self._kinds[0], self._numbers[0], self._ages[0], self._times[0]
+        full = self._end(counted, ages) or len(kinds) + 1
+        spans = np.maximum.accumulate(times) - times[0] >= FIRST_SPAN_MS
+        while self._first < self._wanted:
+            ready = np.flatnonzero(spans & (ages >= self._first) & (counted >= min(self._target, self._first)))
+            if not len(ready) or ready[0] + 1 >= full:
+                return []
+            end = int(ready[0]) + 1
+            missing = kinds[:end] <= NULL
+            learned = Learned(kind, end - before, missing, ~clean[:end] & ~missing, done=False, first=True)
+            self._learn(learned, numbers[:end][clean[:end]], times[:end][clean[:end]])
+            self._first = 2 * int(ages[end - 1]) if learned.reference is None else self._wanted
+            if learned.reference is not None:
+                return [learned]
+        return []
 
     def _end(self, counted: Ints, ages: Ints) -> int | None:
         """Number of rows up to which the series is looked at next; None where they have not all come."""

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+from streamdrift import kernels
 from streamdrift.blocks.column import Ints
 from streamdrift.detect.base import Values
-from streamdrift.kernels import reference
-from streamdrift.settings import PageHinkleySettings
+from streamdrift.settings import EngineChoice, PageHinkleySettings
 
 
 class PageHinkley:
@@ -16,8 +16,8 @@ class PageHinkley:
 
     name = "page_hinkley"
 
-    def __init__(self, settings: PageHinkleySettings) -> None:
-        self._kernel = reference.PageHinkley(
+    def __init__(self, settings: PageHinkleySettings, engine: EngineChoice = "auto") -> None:
+        self.kernel = kernels.engine(engine).page_hinkley(
             settings.delta,
             settings.threshold,
             settings.min_instances,
@@ -26,4 +26,4 @@ class PageHinkley:
 
     def update(self, values: Values) -> Ints:
         """Return the indices of the values at which the cumulative deviation passed the threshold."""
-        return self._kernel.update(values.z)
+        return self.kernel.update(values.z)

@@ -59,6 +59,11 @@ def reaches(order: Order, model: str, segment: dict[str, str]) -> bool:
     return named and all(segment.get(dimension) == value for dimension, value in order.segments.items())
 
 
+def names(order: Order, feature: str) -> bool:
+    """Whether an order is for a feature."""
+    return not order.features or feature in order.features
+
+
 def pieces(waiting: list[Order], rows: Block) -> Iterator[tuple[list[Order], Block]]:
     """Cut a block where orders fall due; yield each piece with the orders that act before its first row.
 

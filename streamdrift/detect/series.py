@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.column import INFINITE, NULL, Column, Floats, Ints
@@ -21,6 +22,7 @@ from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.learning import Learned, Learning, first_present
 from streamdrift.detect.open_alerts import OpenAlerts
+from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.rolling import Rolling
 from streamdrift.detect.value_watch import ValueWatch, WatchSettings
@@ -79,7 +81,7 @@ class Series:
     def _learn_anew(self) -> None:
         reference = self._settings.reference
         self._learning: Learning | None = Learning(
-            reference.events, reference.segment_events, self._settings.categories_max
+            reference.events, reference.segment_events, reference.first_events, self._settings.categories_max
         )
         self._first_age = 0
         self._missing: ShareLane | None = None
@@ -87,6 +89,8 @@ class Series:
         self._values: ValueWatch | None = None
         self._rolling: Rolling | None = None
         self._kind: int | None = None
+        self._early = False
+        self._quiet: Quiet | None = None
         self._open = OpenAlerts()
         self._first_time = 0
         self.budget: Budget | None = None
@@ -122,48 +126,77 @@ class Series:
     @property
     def watch(self) -> ValueWatch | None:
         """What watches the clean values; None while learning, and where there were too few."""
+        self._look()
         return self._values
 
     @property
     def is_held_back(self) -> bool:
         """Whether the reference window still is too short for what the series does, so that its values are not judged."""
-        return self._learning is not None and self._kind is not None
+        return self._learning is not None and self._kind is not None and self._values is None
 
     @property
     def heat(self) -> float | None:
         """How far the current window is from the reference, 0 to 1; None while learning."""
         if self._kind is None:
             return None
+        self._look()
         missing = self._missing.recent_rise if self._missing else 0.0
         return max(self._values.distance if self._values else 0.0, missing)
 
-    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
-        """Take the rows' values; return alerts, each with the row that decided it, in event order."""
-        n, learned_rows = len(column), 0
+    def lend(self) -> Quiet | None:
+        """Lend the state to the compiled watch; return it where it may be given the next rows, in place of ``update``."""
+        quiet = self._quiet
+        return quiet if quiet is not None and self._learning is None and quiet.lend() else None
+
+    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
+        """Take the rows' values; return alerts, each with the row that decided it, in event order.
+
+        Parameters
+        ----------
+        taken
+            Rows that the compiled watch has taken already.
+        """
         self.learned_at = None
-        faults_from = 0 if self._kind is not None else n
+        watched: int = taken
+        found: list[tuple[int, Alert]] = []
         if self._learning is not None:
-            begin = 0
             if not self._learning.rows:
-                begin = first_present(column)
-                if begin < n:
-                    self._first_age = int(rows.age[begin]) - 1
-                    self._first_time = int(rows.block.time[begin])
-            ages = rows.age[begin:] - self._first_age
-            times = rows.block.time[begin:]
-            for learned in self._learning.add(column.take(slice(begin, None)), ages, times) if begin < n else ():
-                learned_rows = begin + learned.rows
-                faults_from = min(faults_from, learned_rows)
-                self._hold_to_budget(rows, learned_rows - 1, len(learned.missing))
+                watched = first_present(column)
+                if watched == len(column):
+                    return []
+                self._first_age = int(rows.age[watched]) - 1
+                self._first_time = int(rows.block.time[watched])
+            begin = watched
+            ages, times = rows.age[begin:] - self._first_age, rows.block.time[begin:]
+            for learned in self._learning.add(column.take(slice(begin, None)), ages, times):
+                end = begin + learned.rows
+                found += self._between(rows, column, watched, end)
+                watched = end
+                self._hold_to_budget(rows, end - 1, len(learned.missing))
                 self._begin(learned)
-                self.learned_at = learned_rows - 1 if learned.done else None
-            if self._learning is not None:
-                learned_rows = n
-            self.seen += faults_from - begin
-        if rows.recorded:
-            self.seen += n - faults_from
+                self.learned_at = end - 1 if learned.done else None
+        return found + self._between(rows, column, watched, len(column))
+
+    def _between(self, rows: Rows, column: Column, begin: int, end: int) -> list[tuple[int, Alert]]:
+        """Watch the rows from ``begin`` to before ``end``, as far as it is known by now what is normal."""
+        if begin == end or self._kind is None or rows.recorded:
+            self.seen += end - begin
             return []
-        return self._watch(rows, column, faults_from, learned_rows)
+        if self._quiet is None and self._rolling is None and (self._values is None or self._values.is_plain):
+            ordinary = kernels.engine(self._settings.engine).ordinary
+            if ordinary is not None:
+                self._quiet = Quiet(ordinary, self._kind, self._missing, self._invalid, self._values)
+        if self._quiet is not None:
+            part = column if end - begin == len(column) else column.take(slice(begin, end))
+            taken = self._quiet.advance(part, rows.block.time[begin:end])
+            self.seen += taken
+            begin += taken
+        return self._watch(rows, column.take(slice(begin, end)), begin) if begin < end else []
+
+    def _look(self) -> None:
+        """Have the state here, and not in the compiled watch."""
+        if self._quiet is not None:
+            self._quiet.home()
 
     def _hold_to_budget(self, rows: Rows, last: int, own: int) -> None:
         """Take the threshold that the false-alarm budget asks for, as of the last row that was learned from."""
@@ -180,30 +213,33 @@ class Series:
 
     def _begin(self, learned: Learned) -> None:
         settings = self._settings
-        first = self._kind is None
-        self._states["held_back"] += (not learned.done) - (not first)
-        if first:
+        was_held_back = self.is_held_back
+        self._look()
+        self._quiet = None
+        if learned.done:
+            self._learning = None
+        if not learned.first and self._early:
+            if self._open.opened or learned.reference is None:
+                return  # it may be a drift that fills the window: what is known goes on to be what is normal
+            self._kind = None
+        self._early = learned.first
+        if self._kind is None:
             self._kind = learned.kind
             if settings.anomalies.enabled:
                 self._missing = ShareLane(learned.missing, settings.policy, notes=1)
                 self._invalid = ShareLane(learned.invalid, settings.policy, notes=1)
-        if learned.done:
-            self._learning = None
         if learned.reference is not None and learned.calibration is not None and learned.values is not None:
             self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
             if self._rolls:
                 self._rolling = Rolling(self._values, learned, settings, {lane for lane, _ in self._open.opened})
             self.known = Known(learned.reference, learned.calibration.worth)
             self.crowded = _crowded(learned.reference, settings.categories_max)
+        self._states["held_back"] += self.is_held_back - was_held_back
 
-    def _watch(self, rows: Rows, column: Column, begin: int, values_from: int) -> list[tuple[int, Alert]]:
-        """Look for faults from row ``begin`` on, and at the values from row ``values_from`` on."""
-        if begin:
-            column = column.take(slice(begin, None))
+    def _watch(self, rows: Rows, column: Column, begin: int) -> list[tuple[int, Alert]]:
+        """Look for faults, and at the values, in a column that begins at row ``begin``."""
         n = len(column)
-        if not n:
-            return []
-        times = rows.block.time[begin:]
+        times = rows.block.time[begin : begin + n]
         kinds = column.kind_of_rows()
         clean = kinds == self._kind
         missing = kinds <= NULL
@@ -222,7 +258,6 @@ class Series:
         if invalid.any():
             self._count_invalid(kinds[invalid])
         if self._values is not None:
-            clean[: max(0, values_from - begin)] = False
             places = np.flatnonzero(clean)
             read = self._values.reference.read(column, clean)
             if self._rolling is not None:

@@ -2,13 +2,14 @@
 
 Rate: the gaps between events are a series like any other, scanned by rank. Shares: each segment is a 0/1 score over the
 model's events, scanned downwards, against its share in the reference window; so the model's own day and night don't
-matter. Silence: a gap far longer than any in the reference window, noticed as soon as any other event shows that the time has
+matter. Events that come twice: ``duplicates``. Silence: a gap far longer than any in the reference window, noticed as soon as any other event shows that the time has
 passed; what it says depends on the last event before it alone.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +22,11 @@ from streamdrift.detect.baseline import Reference, significant
 from streamdrift.detect.budget import budget, held_to
 from streamdrift.detect.calibration import STRETCH, UNIT, Calibration, calibrate, joined, score_table, share_calibration
 from streamdrift.detect.confirm import Evidence, Scan
+from streamdrift.detect.duplicates import Duplicates
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.open_alerts import OpenAlerts
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.detect.rebaseline import Order, closing
+from streamdrift.detect.rebaseline import Order, closing, names
 from streamdrift.settings import AnomalySettings, PolicySettings
 
 SHARE_MIN = 0.005
@@ -34,9 +36,10 @@ FEATURE = "traffic.rate"
 
 @dataclass(frozen=True, slots=True)
 class TrafficSettings:
-    """What traffic needs of the settings."""
+    """What traffic needs of the settings; ``duplicates`` has the policies of these, by feature."""
 
     policy: PolicySettings
+    duplicates: Mapping[str, PolicySettings]
     anomalies: AnomalySettings
     reference_events: int
     segments_max: int
@@ -77,12 +80,19 @@ class Traffic:
         self.waiting: list[Order] = []
         self._shares: _Shares | None = None
         self._open = OpenAlerts()
+        events = settings.reference_events
+        self._duplicates = Duplicates(model, settings.duplicates, settings.anomalies, events, config_hash)
 
     def update(self, block: Block, *, recorded: bool = False) -> list[tuple[int, Alert]]:
         """Take the model's next rows; return alerts with the row that decided each.
 
         Of recorded rows none: they are learned from, and not judged.
         """
+        told = self._arrivals(block, recorded=recorded)
+        return told + self._duplicates.update(block, recorded=recorded)
+
+    def _arrivals(self, block: Block, *, recorded: bool) -> list[tuple[int, Alert]]:
+        """Take the rows for rate and shares."""
         gaps = self._gaps_of(block.time)
         begin = 0
         if self._rate is None:
@@ -101,11 +111,13 @@ class Traffic:
         return [(row, alert) for row, alert in told if alert is not None]
 
     def forget(self, block: Block, order: Order) -> list[Alert]:
-        """Learn rate and shares anew from a block's first row on; return the open alerts, resolved by that.
+        """Learn what the order names anew from a block's first row on; return the open alerts, resolved by that.
 
         How long a silence must be stays as it was first learned: it is no matter of what is usual now.
         """
-        alerts: list[Alert] = []
+        alerts = self._duplicates.forget(block, order)
+        if not names(order, FEATURE):
+            return alerts
         for key in [key for key in self._open.opened if key[0] != "silence"]:
             alert = self._open.opened[key]
             self._open.close(key)
@@ -118,6 +130,7 @@ class Traffic:
     def rejoin(self) -> None:
         """What comes next follows another time: the gap before it says nothing."""
         self.last_time = None
+        self._duplicates.rejoin()
 
     @property
     def silence_ms(self) -> int | None:
@@ -202,6 +215,7 @@ class _Rate:
         self.reference, values = baseline.build(NUMBER, gaps[1:], [], 0.0)  # before the first event there is no gap
         self._table = score_table(self.reference.n)[:, :1]
         self._scan = Scan(calibrate(self._table[self.reference.rank(values)]))
+        self._bounds = self._scan.bounds(settings.policy.threshold)
         self._lane = Lane(settings.policy)
         self.longest_s, self.mean_s = float(gaps.max()), float(gaps[1:].mean())
         anomalies = settings.anomalies
@@ -209,7 +223,8 @@ class _Rate:
         self._threshold = settings.policy.threshold
 
     def update(self, gaps: Floats, times: Ints) -> list[tuple[int, dict[str, str], Change]]:
-        evidence = self._scan.update(self._table[self.reference.rank(gaps)], times)
+        scores = self._table[self.reference.rank(gaps)]
+        evidence = self._scan.update(scores, times, None if self._lane.is_open else self._bounds)
         if evidence is None:
             return []
         verdicts = [v for v in self._lane.judge(evidence, times, lambda _: True) if v.step != "looks"]
@@ -243,6 +258,7 @@ class _Shares:
         self, names: list[tuple[str, str]], shares: list[float], scan: Scan, settings: TrafficSettings, n: int
     ) -> None:
         self._names, self._shares, self._scan, self._n = names, shares, scan, n
+        self._bounds = scan.bounds(settings.policy.threshold)
         self._lanes = [Lane(settings.policy, is_fault=True) for _ in names]
         self._threshold = settings.policy.threshold
 
@@ -268,7 +284,8 @@ class _Shares:
 
     def update(self, block: Block, begin: int) -> list[tuple[int, dict[str, str], Change]]:
         times = block.time[begin:]
-        evidence = self._scan.update(self._scores(block, begin), times)
+        is_open = any(lane.is_open for lane in self._lanes)
+        evidence = self._scan.update(self._scores(block, begin), times, None if is_open else self._bounds)
         if evidence is None:
             return []
         peaks = evidence.t.max(axis=(0, 1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +24,14 @@ from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
-from streamdrift.settings import AnomalySettings, DetectorSettings, PolicySettings, ReferenceSettings
+from streamdrift.settings import AnomalySettings, DetectorSettings, EngineChoice, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
+COMPILED = ("adwin", "page_hinkley", "ks")
+"""Detectors that the compiled watch runs, in its order."""
+NEVER = -(10**12)
+"""Number of the latest flagged value where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class WatchSettings:
     anomalies: AnomalySettings
     reference: ReferenceSettings
     categories_max: int
+    engine: EngineChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +91,9 @@ class ValueWatch:
         self.lane = Lane(settings.policy) if lane is None else lane
         self.judged: Judged = NOTHING
         """What the last update was judged by, for whoever stands beside."""
-        self._ks = Ks(settings.detectors.ks, reference) if settings.detectors.ks.enabled else None
-        self.detectors = _detectors(settings.detectors, self._ks)
-        self._last_flag = {detector.name: -(10**12) for detector in self.detectors}
+        self._ks = Ks(settings.detectors.ks, reference, settings.engine) if settings.detectors.ks.enabled else None
+        self.detectors = _detectors(settings.detectors, settings.engine, self._ks)
+        self._last_flag = {detector.name: NEVER for detector in self.detectors}
         self._flagged = Counter({detector.name: 0 for detector in self.detectors})
         self._seen = 0
         self._recent = values[-RECENT:].copy()
@@ -102,6 +109,58 @@ class ValueWatch:
         half = len(values) // 2
         new = ~np.isin(values[half:], values[:half])
         return ShareLane(new, self._settings.policy, events_min=self._settings.anomalies.new_category_events)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the compiled watch knows all that is done here: the scan confirms, and every detector is compiled."""
+        return self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether no alert on the values is firing."""
+        lanes = [self._unseen, self._far_out.lane if self._far_out else None]
+        frozen = self._frozen is not None and self._frozen.is_frozen
+        return not (self.lane.is_open or frozen or any(lane is not None and lane.is_open for lane in lanes))
+
+    def parts(self) -> dict[str, Any]:
+        """Return what the compiled watch is made of."""
+        far, unseen = self._far_out, self._unseen
+        return {
+            **self.reference.compared(),
+            **{detector.name: getattr(detector, "kernel", None) for detector in self.detectors},
+            "scan": self._scan.judged(self._settings.policy.threshold),
+            "clock": None if self._clock is None else self._clock.tables(),
+            "far": None if far is None else (*far.range, far.lane.judged()),
+            "unseen": None if unseen is None else (float(len(self.reference.categories)), unseen.judged()),
+            "run": None if self._frozen is None else self._frozen.limits(),
+            "recent": RECENT,
+        }
+
+    def told(self) -> dict[str, Any]:
+        """Return the state that ordinary values change, for whoever goes on from it."""
+        return {
+            "scan": self._scan.told(),
+            "far": None if self._far_out is None else self._far_out.lane.scan.told(),
+            "unseen": None if self._unseen is None else self._unseen.scan.told(),
+            "run": None if self._frozen is None else self._frozen.told(),
+            "recent": self._recent,
+            "flags": [(self._flagged.get(name, 0), self._last_flag.get(name, NEVER)) for name in COMPILED],
+            "seen": self._seen,
+        }
+
+    def adopt(self, told: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._scan.adopt(told["scan"])
+        if self._far_out is not None:
+            self._far_out.lane.scan.adopt(told["far"])
+        if self._unseen is not None:
+            self._unseen.scan.adopt(told["unseen"])
+        if self._frozen is not None and told["run"] is not None:
+            self._frozen.adopt(told["run"])
+        for name, (count, latest) in zip(COMPILED, told["flags"], strict=True):
+            if name in self._flagged:
+                self._flagged[name], self._last_flag[name] = count, latest
+        self._recent, self._seen = told["recent"], told["seen"]
 
     @property
     def table(self) -> Ints:
@@ -205,12 +264,12 @@ class ValueWatch:
         return found
 
 
-def _detectors(settings: DetectorSettings, ks: Ks | None) -> list[Detector]:
+def _detectors(settings: DetectorSettings, engine: EngineChoice, ks: Ks | None) -> list[Detector]:
     detectors: list[Detector] = []
     if settings.adwin.enabled:
-        detectors.append(Adwin(settings.adwin))
+        detectors.append(Adwin(settings.adwin, engine))
     if settings.page_hinkley.enabled:
-        detectors.append(PageHinkley(settings.page_hinkley))
+        detectors.append(PageHinkley(settings.page_hinkley, engine))
     if ks is not None:
         detectors.append(ks)
     return detectors

@@ -3,7 +3,8 @@
 Predictions and errors come from the model itself, so that a new ``model.version`` may change them without anything being
 wrong with the data; and a canary mixes two versions in one stream. So each version has a series of its own, with its own
 reference window. When a new version's reference is complete, it is compared with that of the version before it. An alert
-says that they differ if the difference is more than both samples leave to chance, and large enough to matter.
+says that they differ if the difference is more than both samples leave to chance, and large enough to matter; it is
+resolved as ``standing`` has it.
 
 The bounds hold for independent values; so each sample counts for as many as its own dependence leaves (``calibration``):
 
@@ -32,15 +33,14 @@ from streamdrift.blocks.column import ABSENT, NUMBER, TEXT, Column, Floats, Ints
 from streamdrift.detect import explain
 from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.explain import MATERIAL, Change
-from streamdrift.detect.rebaseline import Order
+from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.series import Crowded, Known, Rows, Series
+from streamdrift.detect.standing import QUIET_ROWS, Standing, Tell
 
 ROLES = frozenset({"prediction", "performance"})
 """What a model makes; its inputs are the same whatever its version."""
 VERSIONS_MAX = 4
 """Versions of one feature that are watched side by side."""
-QUIET_ROWS = 1_000
-"""Rows of the model and segment without a version after which it may give its place to a new one."""
 LIMIT = "model_versions_max"
 
 
@@ -50,22 +50,30 @@ class _Version:
 
     Attributes
     ----------
-    since
-        Event time of its first row.
+    since, first
+        Event time and number of its first row.
     latest
         Number of its latest row.
     before
         The version to compare it with, until that is done.
     learned_at
         Row of this update at which its reference was complete.
+    standing
+        That it differs from the version before, while that stands; ``told_at`` is the row of this update that told it.
+    until
+        Number of the row at which it gave its place to another; None while it has it.
     """
 
     name: str
     series: Series | None
     since: int
+    first: int
     latest: int
     before: _Version | None
     learned_at: int = -1
+    standing: Standing | None = None
+    told_at: int = -1
+    until: int | None = None
 
 
 class Versions:
@@ -91,6 +99,7 @@ class Versions:
         self._first: Series | None = first
         self._make, self._release, self._limits_hit = make, release, limits_hit
         self._of: dict[str, _Version] = {}
+        self._evicted: list[_Version] = []
         self._rows = 0
 
     def all(self) -> list[Series]:
@@ -116,11 +125,20 @@ class Versions:
 
     def forget(self, block: Block, order: Order, share: float) -> list[Alert]:
         """Let every version learn anew."""
-        return [alert for one in self.all() for alert in one.forget(block, order, share)]
+        alerts: list[Alert] = []
+        for version in self._of.values():
+            if version.standing is not None and version.standing.alert is not None and version.series is not None:
+                opened, identity = [("", version.standing.alert)], version.series.identity
+                closed = closing(opened, identity, order, block, version.series.seen, share)
+                alerts += [_named(alert, version) for alert in closed]
+            version.standing = None
+        return alerts + [alert for one in self.all() for alert in one.forget(block, order, share)]
 
-    def update(self, rows: Rows, column: Column) -> list[tuple[int, Alert]]:
+    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
         """Take the rows' values, each to its version's series; see ``Series.update``."""
+        del taken
         told: list[tuple[int, Alert]] = []
+        first = self._rows
         owned = self._owned(rows.block, column)
         for version, mine in owned:
             if version.series is None:
@@ -131,9 +149,32 @@ class Versions:
             if version.series.learned_at is not None:
                 version.learned_at = int(mine[version.series.learned_at])
         for version, mine in owned:
-            told += self._compare(version, mine, rows)
+            told += self._compare(version, mine, rows, first)
+        told += self._stand(owned, rows, column, first)
         for version, _ in owned:
             version.learned_at = -1
+        return told
+
+    def _stand(
+        self, owned: list[tuple[_Version, Ints]], rows: Rows, column: Column, first: int
+    ) -> list[tuple[int, Alert]]:
+        """What becomes of the differences that were told."""
+        told: list[tuple[int, Alert]] = []
+        places = {id(version): mine for version, mine in owned}
+        for version in (*self._evicted, *self._of.values()):
+            standing = version.standing
+            if standing is not None:
+                mine = places.get(id(version), np.zeros(0, np.int64))
+                later = mine[mine > version.told_at]
+                tell = _teller(version, rows, mine)
+                end = len(column) if version.until is None else version.until - first
+                told += standing.update(rows.block, column, later, (first, end), tell)
+                told += standing.withdrawn(end, tell) if version.until is not None else []
+                version.standing = None if standing.is_over else standing
+            version.told_at = -1
+        for version in self._evicted:
+            version.before = None  # versions that never completed must not hold on to each other for ever
+        self._evicted.clear()
         return told
 
     def _owned(self, block: Block, column: Column) -> list[tuple[_Version, Ints]]:
@@ -176,17 +217,18 @@ class Versions:
             if self._rows - oldest.latest < QUIET_ROWS:
                 return None
             del self._of[oldest.name]
-            oldest.before = None  # versions that never completed must not hold on to each other for ever
+            oldest.until = self._rows
+            self._evicted.append(oldest)
             if oldest.series is not None:
                 oldest.series.let_go()
                 self._release()
         series = self._first if self._first is not None else self._make(f"@{name}")
         before = next(reversed(self._of.values()), None)
         self._first = None
-        version = self._of[name] = _Version(name, series, time, self._rows, before)
+        version = self._of[name] = _Version(name, series, time, self._rows, self._rows, before)
         return version
 
-    def _compare(self, version: _Version, mine: Ints, rows: Rows) -> list[tuple[int, Alert]]:
+    def _compare(self, version: _Version, mine: Ints, rows: Rows, first: int) -> list[tuple[int, Alert]]:
         """Compare a version's reference with that of the one before, at the row at which both are complete."""
         found = []
         followers = [v for v in self._of.values() if v.before is version]
@@ -199,9 +241,14 @@ class Versions:
             if then is None or now is None or row < 0:
                 continue
             new.before = None
-            if not rows.recorded:
+            if not rows.recorded and (new.until is None or first + row < new.until):
                 after = int((mine > row).sum()) if new is version else self._after(new, row, rows.block)
-                found += self._tell(new, then, now, rows, row, new.series.seen - after)
+                told = self._tell(new, then, now, rows, row, new.series.seen - after)
+                for _, alert in told:
+                    number = first + row
+                    per_event = (number - new.first + 1) / max(1, new.series.seen - after)
+                    new.standing, new.told_at = Standing(alert, then, now, number, per_event), row
+                found += told
         return found
 
     @staticmethod
@@ -217,8 +264,25 @@ class Versions:
         if series is None or change is None:
             return []
         alert = explain.alert(series.identity, change, rows.block, row, seen, float(rows.share[row]), None)
-        model: dict[str, str | None] = {"name": series.identity.model, "version": version.name or None}
-        return [(row, replace(alert, model=model, events_since_onset=seen))]
+        return [(row, replace(_named(alert, version), events_since_onset=seen))]
+
+
+def _teller(version: _Version, rows: Rows, mine: Ints) -> Tell:
+    """Makes alerts of a version's difference, whose rows of this update these are."""
+
+    def tell(row: int, change: Change, opened: Alert | None) -> Alert:
+        if version.series is None:
+            raise RuntimeError("a version without a series was never compared")
+        seen = version.series.seen - int((mine > row).sum())
+        alert = explain.alert(version.series.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
+        return replace(_named(alert, version), events_since_onset=change.current["n"])
+
+    return tell
+
+
+def _named(alert: Alert, version: _Version) -> Alert:
+    """The alert as one of this version, whichever the row's is."""
+    return replace(alert, model={"name": alert.model_name, "version": version.name or None})
 
 
 def compared(then: Known, now: Known, threshold: float, since: int) -> Change | None:

@@ -9,6 +9,7 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.embedded.incidents import heat_map
 from streamdrift.events.label import Label
+from streamdrift.kernels.decode import assembler
 from streamdrift.pipeline import Direct, Output
 from streamdrift.ports import Record, Sink, Source
 from streamdrift.report import HeatMap
@@ -25,6 +26,11 @@ class LabelFeed:
         self._source, self._assembler = source, assembler
         self._labels = self._read(batch)
         self._next = next(self._labels, None)
+
+    @property
+    def due(self) -> int | None:
+        """When the next label is due; None where none is left."""
+        return None if self._next is None else self._next[1].time
 
     def until(self, time_ms: int | None) -> None:
         """Let in every label that is known by then; all that are left without a time."""
@@ -73,7 +79,7 @@ class EmbeddedRun:
     rejected: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.assembler = Assembler(self.settings, labels=self.labels is not None)
+        self.assembler = assembler(self.settings, labels=self.labels is not None)
         own = Direct(self.settings, self.config_hash, self.metrics, self.assembler)
         self.direct = own if self.stage is None else self.stage(self.assembler)
         size = self.settings.block_events_max
@@ -83,16 +89,18 @@ class EmbeddedRun:
         """Read the source to its end."""
         size = self.settings.block_events_max
         while not source.exhausted():
-            for record in source.poll(size, 0.0):
-                self._add(record)
+            records, begin = source.poll(size, 0.0), 0
+            while begin < len(records):
+                begin = self._add(records, begin, begin + size - self.assembler.pending)
                 if self.assembler.pending >= size:
                     self.flush()
             self.flush()
 
     def run_available(self, source: Source) -> None:
         """Read what a source without an end has now."""
-        for record in source.poll(self.settings.block_events_max, 0.0):
-            self._add(record)
+        records, begin = source.poll(self.settings.block_events_max, 0.0), 0
+        while begin < len(records):
+            begin = self._add(records, begin)
         self.flush()
 
     def finish(self) -> None:
@@ -121,17 +129,17 @@ class EmbeddedRun:
         """Events that were read and not rejected."""
         return self.read - self.refused
 
-    def _add(self, record: Record) -> None:
-        self.read += 1
-        time = self.assembler.add(record)
-        if time is None:
-            self.refused += 1
-            return
-        if self.first_time is None:
-            self.first_time = time
-        self.watermark = max(self.watermark, time)
-        if self._feed is not None:
-            self._feed.until(self.watermark)
+    def _add(self, records: Sequence[Record], begin: int, end: int | None = None) -> int:
+        """Add records up to the one that a label waits for, and the labels that are due then; return how far it came."""
+        added = self.assembler.add_many(records, begin, end, None if self._feed is None else self._feed.due)
+        self.read += added.end - begin
+        self.refused += added.rejected
+        if added.latest is not None:
+            self.first_time = added.first if self.first_time is None else self.first_time
+            self.watermark = max(self.watermark, added.latest)
+            if self._feed is not None:
+                self._feed.until(self.watermark)
+        return added.end
 
     def _count(self, output: Output) -> None:
         self.alerts += len(output.alerts)

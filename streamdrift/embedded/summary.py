@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamdrift import kernels
 from streamdrift.embedded.incidents import IncidentBook
 from streamdrift.embedded.run import EmbeddedRun
 from streamdrift.events.change import Change
-from streamdrift.kernels import ENGINE
 from streamdrift.report import Delivery, RunReport
 from streamdrift.report.words import title
 from streamdrift.suspects import sentence, suspects
@@ -37,7 +37,7 @@ class Summary:
             **({"labels": dict(sorted(self.run.direct.join.counts.items()))} if self.run.labels is not None else {}),
             "incidents_below_severity": self.book.noted,
             "config_hash": self.run.config_hash,
-            "engine": ENGINE,
+            "engine": kernels.engine(self.run.settings.engine).name,
         }
 
     def sentence(self) -> str:
@@ -74,7 +74,7 @@ class Summary:
             incidents=self.book.reports(),
             deliveries=tuple(self.deliveries),
             config_hash=self.run.config_hash,
-            engine=ENGINE,
+            engine=kernels.engine(self.run.settings.engine).name,
             command=command,
             notes=tuple(notes),
         )

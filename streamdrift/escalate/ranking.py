@@ -3,7 +3,7 @@
 A cell's score is explanatory power × surprise again: the share of the model's events that it displaced, times the evidence of its
 alert in thresholds. Scores over their sum are the ``contribution``. A model's outputs are functions of its features, never the
 other way round: a score or an error that moves where a feature moved, and not clearly earlier, *follows*
-and comes after. A fault comes before a drift, an alert of severity info after all others. Traffic follows from other things
+and comes after. So does a surge of the traffic that is no more than its events coming twice. A fault comes before a drift, an alert of severity info after all others. Traffic follows from other things
 more often than it causes them: it comes last, but where it is graver than all others or its evidence is by
 far the strongest.
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from streamdrift.alerts import Alert
 from streamdrift.escalate.attribution import Places, signal_kind
 from streamdrift.escalate.contribution import Cell, explained
-from streamdrift.escalate.effects import displaced, evidence
+from streamdrift.escalate.effects import displaced, evidence, held, relative_error
 from streamdrift.escalate.incident import RANK
 
 FAR = 2.0
@@ -102,11 +102,19 @@ def _traffic_first(cells: Sequence[Cell]) -> bool:
 
 
 class _Inputs:
-    """The features that moved, by place: for each the one that moved most there."""
+    """The features that moved, by place: for each the one that moved most there.
+
+    Attributes
+    ----------
+    twice
+        The alert that events come twice; None without.
+    """
 
     def __init__(self, cells: Iterable[Cell]) -> None:
         self._at: dict[tuple[tuple[str, str], ...], Cell] = {}
         self._in: dict[tuple[str, ...], Cell] = {}
+        cells = list(cells)
+        self.twice = next((cell.alert for cell in cells if cell.alert.reason == "duplicate_events"), None)
         for cell in sorted((c for c in cells if c.alert.role in INPUTS), key=lambda c: (-c.score, c.alert.series_id)):
             place = tuple(sorted(cell.segment.items()))
             self._at.setdefault(place, cell)
@@ -121,12 +129,25 @@ class _Inputs:
 
 
 def _followed(cell: Cell, inputs: _Inputs) -> str:
-    """The feature that an output follows, where one moved where it did; else empty."""
+    """The feature that an output follows, where one moved where it did, or a surge of the traffic; else empty."""
+    if cell.alert.reason == "volume_surge":
+        twice = inputs.twice
+        return twice.feature if twice is not None and _as_many(cell.alert, twice) else ""
     if cell.alert.role in OUTPUTS:
         for candidate in inputs.near(cell):
             if _earliest(candidate.alert) <= _latest(cell.alert) + ONSET_SLACK_MS:
                 return candidate.alert.feature
     return ""
+
+
+def _as_many(surge: Alert, twice: Alert) -> bool:
+    """Whether events that come twice may be half of those beyond the usual, as far as two standard errors allow.
+
+    A share s of all events is s/(1-s) of the others.
+    """
+    surplus = (held(surge) - 1) * (1 - min(1.0, relative_error(surge)))
+    share = min(held(twice) * (1 + relative_error(twice)), 1 - 1e-9)
+    return share / (1 - share) >= surplus / 2
 
 
 def _earliest(alert: Alert) -> int:

@@ -13,6 +13,8 @@ UNKNOWN = "?"
 """Stands where a figure is missing: a dash beside figures would be read as a minus."""
 WIDE_MS = 600_000
 """From this width on the range of an onset is told."""
+DIFFERS, DIFFERS_MIN = 1.5, 0.25
+"""By this factor, and so much, must a robust effect differ from the plain one to be told as well."""
 _SHARES = (("null_rate", "null"), ("invalid_rate", "invalid"), ("unseen_rate", "in new categories"))
 
 
@@ -28,10 +30,23 @@ def effect(alert: Alert) -> str:
             if _is_number(now.get(key)):
                 return f"{percent(then.get(key))} → {percent(now[key])} {name}"
     if alert.effect_unit == "sd" and _is_number(now.get("mean")):
-        return f"mean {number(then.get('mean'))} → {number(now['mean'])} ({signed(alert.effect_size)} sd)"
+        bulk = _differing(alert)
+        told = "" if bulk is None else f", robust {signed(bulk)} sd"
+        return f"mean {number(then.get('mean'))} → {number(now['mean'])} ({signed(alert.effect_size)} sd{told})"
     if alert.effect_unit == "ratio" and _is_number(now.get("sd")):
-        return f"sd {number(then.get('sd'))} → {number(now['sd'])}"
+        bulk = _differing(alert)
+        told = "" if bulk is None else f" (robust × {number(bulk)})"
+        return f"sd {number(then.get('sd'))} → {number(now['sd'])}{told}"
     return _bare(alert)
+
+
+def _differing(alert: Alert) -> float | None:
+    """The robust effect where it is of another size than the plain one; else None."""
+    bulk, plain = alert.effect_robust, alert.effect_size
+    if bulk is None or not _is_number(bulk) or abs(bulk - plain) < DIFFERS_MIN:
+        return None
+    small, large = sorted((abs(bulk), abs(plain)))
+    return bulk if large >= DIFFERS * small or bulk * plain < 0 else None
 
 
 def _traffic(alert: Alert) -> str:
@@ -40,6 +55,8 @@ def _traffic(alert: Alert) -> str:
         return f"{duration(now['gap_s'])} without an event, at most {duration(then.get('longest_gap_s'))} before"
     if _is_number(now.get("share")):
         return f"{percent(then.get('share'))} → {percent(now['share'])} of traffic"
+    if _is_number(now.get("duplicate_rate")):
+        return f"{percent(then.get('duplicate_rate'))} → {percent(now['duplicate_rate'])} duplicates"
     if _is_number(now.get("rate")):
         return f"{number(then.get('rate'))} → {number(now['rate'])} events/s"
     return _bare(alert)

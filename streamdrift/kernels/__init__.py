@@ -6,19 +6,11 @@ papers, and ``compiled``, the same in Rust, which is there where a wheel or a co
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-ENGINE = "reference"
-"""The engine that runs."""
-
-
-def compiled() -> bool:
-    """Whether the compiled engine is installed."""
-    return find_spec("streamdrift.kernels._compiled") is not None
-
-
-def told() -> str:
-    """Which engine runs, in a sentence for whoever installs."""
-    if compiled():
-        return "engine: compiled"
-    return "engine: reference (no Rust compiler was found; with one, streamdrift is many times faster)"
+from streamdrift.kernels.engine import Engine as Engine
+from streamdrift.kernels.engine import Handed as Handed
+from streamdrift.kernels.engine import Kernel as Kernel
+from streamdrift.kernels.engine import KsKernel as KsKernel
+from streamdrift.kernels.engine import Ordinary as Ordinary
+from streamdrift.kernels.engine import compiled as compiled
+from streamdrift.kernels.engine import engine as engine
+from streamdrift.kernels.engine import told as told

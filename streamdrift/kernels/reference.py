@@ -13,15 +13,23 @@ F. J. Massey: The Kolmogorov-Smirnov Test for Goodness of Fit. JASA 46, 1951.
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 from river._river_rust.drift import AdaptiveWindowing
 
+from streamdrift.kernels import river_window, snapshots
+from streamdrift.kernels.river_window import WindowState
+
 MAX_BUCKETS, MIN_WINDOW_LENGTH = 5, 5
 """Of ADWIN's exponential histogram, and of the shorter side of a cut: as in the paper and in river."""
+ROWS_MAX = 53
+"""Rows of buckets; more than 2^53 values can't be counted exactly anyway."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -39,6 +47,7 @@ class Adwin:
     """
 
     def __init__(self, delta: float, clock: int, grace_period: int) -> None:
+        self._settings = delta, clock, grace_period
         self._begin = partial(
             AdaptiveWindowing,
             delta=delta,
@@ -60,11 +69,61 @@ class Adwin:
                 update = self._window.update
         return np.array(flags, np.int64)
 
+    @property
+    def width(self) -> float:
+        """Values in the window."""
+        width: float = self._window.get_width()
+        return width
+
+    @property
+    def total(self) -> float:
+        """Sum of the values in the window."""
+        total: float = self._window.get_total()
+        return total
+
+    @property
+    def variance(self) -> float:
+        """Sum of their squared deviations from the mean."""
+        variance: float = self._window.get_variance()
+        return variance
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, for ``restore`` of either engine."""
+        state = river_window.read(self._window)
+        parts = [
+            struct.pack("<dII", *self._settings),
+            struct.pack(
+                "<I3dI", state.tick % self._settings[1], state.width, state.total, state.variance, len(state.rows)
+            ),
+        ]
+        parts += [struct.pack(f"<I{2 * len(row)}d", len(row), *chain.from_iterable(row)) for row in state.rows]
+        return snapshots.seal(b"A", b"".join(parts))
+
+    def restore(self, state: bytes) -> None:
+        """Go on where a snapshot was taken. ValueError: it is damaged, newer, of another kernel, or of other settings."""
+        payload = snapshots.opened(b"A", state)
+        payload.settings("dII", *self._settings)
+        tick, width, total, variance, depth = payload.take("I3dI")
+        if tick >= self._settings[1] or not 1 <= depth <= ROWS_MAX:
+            raise snapshots.damaged()
+        rows = []
+        for _ in range(depth):
+            (n,) = payload.take("I")
+            if n > MAX_BUCKETS or (n == 0 and depth > 1):
+                raise snapshots.damaged()
+            numbers = iter(payload.take(f"{2 * n}d"))
+            rows.append(list(zip(numbers, numbers, strict=True)))
+        payload.end()
+        if sum(len(row) << r for r, row in enumerate(rows)) != width:
+            raise snapshots.damaged()
+        self._window = self._begin()
+        river_window.write(self._window, WindowState(tick, width, total, variance, rows))
+
 
 class PageHinkley:
     """Two-sided Page-Hinkley test with forgetting; flags when a cumulative deviation leaves its extreme by the threshold.
 
-    Step for step the arithmetic of ``river.drift.PageHinkley`` (a test holds them equal), without an object per value.
+    Step for step the arithmetic of ``river.drift.PageHinkley`` (a test holds them equal, sums included), without an object per value.
 
     >>> import numpy as np
     >>> PageHinkley(delta=0.005, threshold=50, min_instances=30, alpha=0.9999).update(np.repeat([0.0, 1.0], 200))
@@ -76,7 +135,7 @@ class PageHinkley:
         self._begin()
 
     def _begin(self) -> None:
-        self._n = 0
+        self._n = 0.0
         self._mean = self._up = self._down = 0.0
         self._up_min, self._down_max = math.inf, -1.0  # river's start values: the first deviation replaces both
 
@@ -86,8 +145,8 @@ class PageHinkley:
         n, mean, up, down, up_min, down_max = self._n, self._mean, self._up, self._down, self._up_min, self._down_max
         flags = []
         for i, value in enumerate(values.tolist()):
-            n += 1
-            mean += (value - mean) / n
+            n += 1.0
+            mean += 1.0 / n * (value - mean)
             deviation = value - mean
             up = alpha * up + deviation - delta
             down = alpha * down + deviation + delta
@@ -98,9 +157,23 @@ class PageHinkley:
             if n >= least and (up - up_min > threshold or down_max - down > threshold):
                 flags.append(i)
                 self._begin()
-                n, mean, up, down, up_min, down_max = 0, 0.0, 0.0, 0.0, math.inf, -1.0
+                n, mean, up, down, up_min, down_max = 0.0, 0.0, 0.0, 0.0, math.inf, -1.0
         self._n, self._mean, self._up, self._down, self._up_min, self._down_max = n, mean, up, down, up_min, down_max
         return np.array(flags, np.int64)
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, for ``restore`` of either engine."""
+        settings = struct.pack("<ddQd", self._delta, self._threshold, self._min_instances, self._alpha)
+        extremes = self._up_min, self._down_max
+        return snapshots.seal(b"P", settings + struct.pack("<6d", self._n, self._mean, self._up, self._down, *extremes))
+
+    def restore(self, state: bytes) -> None:
+        """Go on where a snapshot was taken. ValueError: it is damaged, newer, of another kernel, or of other settings."""
+        payload = snapshots.opened(b"P", state)
+        payload.settings("ddQd", self._delta, self._threshold, self._min_instances, self._alpha)
+        n, mean, up, down, up_min, down_max = payload.take("6d")
+        payload.end()
+        self._n, self._mean, self._up, self._down, self._up_min, self._down_max = n, mean, up, down, up_min, down_max
 
 
 class SlidingKs:
@@ -131,17 +204,23 @@ class SlidingKs:
     def __init__(self, reference: Floats, window: int, alpha: float) -> None:
         distinct, counts = np.unique(reference, return_counts=True)
         self._distinct = np.append(distinct, math.inf)  # infinity, which no value equals, saves a bounds check
-        self._r, self._w = len(reference), window
+        self._r, self._w, self._alpha = len(reference), window, alpha
+        pairs = np.empty(len(distinct), [("value", "<f8"), ("count", "<u4")])
+        pairs["value"], pairs["count"] = distinct + 0.0, counts  # a negative zero equals the other
+        self._checksum = zlib.crc32(pairs.tobytes())
         below = np.concatenate([[0], np.cumsum(counts)])
         # reference count up to the end of each cell: gap before value 0, value 0, gap, value 1, …
         self._reference = (np.repeat(below, 2)[1:] * window).astype(np.int32)
-        self._cells = np.zeros(2 * len(distinct) + 1, np.int32)
-        self._ring = np.zeros(window, np.int32)
-        self._n = 0
-        self._wait = window
-        self._above = False
+        self._begin()
         self.critical = critical_distance(self._r, window, alpha)
         self._critical = math.ceil(self.critical * self._r * window)
+
+    def _begin(self) -> None:
+        self._cells = np.zeros(len(self._reference), np.int32)
+        self._ring = np.zeros(self._w, np.int32)
+        self._n = 0
+        self._wait = self._w
+        self._above = False
 
     def cells(self, values: Floats) -> Ints:
         """(n,) the cell that each value falls into."""
@@ -163,16 +242,41 @@ class SlidingKs:
         while n - position >= self._wait:
             self._slide(cells[position : position + self._wait])
             position += self._wait
-            largest = self._largest()
-            if largest >= self._critical:
-                if not self._above:
-                    flags.append(position - 1)
-                self._above, self._wait = True, (largest - self._critical) // self._r + 1
-            else:
-                self._above, self._wait = False, -((largest - self._critical) // self._r)
+            if self._rises():
+                flags.append(position - 1)
         self._slide(cells[position:])
         self._wait -= n - position
         return np.array(flags, np.int64)
+
+    def _rises(self) -> bool:
+        """Look at a full window: whether D now is critical, and at the last look was not."""
+        largest, was_above = self._largest(), self._above
+        self._above = largest >= self._critical
+        missing = (largest - self._critical) // self._r
+        self._wait = missing + 1 if self._above else -missing
+        return self._above and not was_above
+
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, for ``restore`` of either engine. The reference itself is not in it."""
+        begin, n = max(0, self._n - self._w), min(self._n, self._w)
+        window = self._ring[(begin + np.arange(n)) % self._w]
+        settings = struct.pack("<QQdI", self._r, self._w, self._alpha, self._checksum)
+        return snapshots.seal(b"K", settings + struct.pack("<I", n) + window.astype("<u4").tobytes())
+
+    def restore(self, state: bytes) -> None:
+        """Go on where a snapshot was taken. ValueError: it is damaged, newer, or of another kernel, reference or setting."""
+        payload = snapshots.opened(b"K", state)
+        payload.settings("QQdI", self._r, self._w, self._alpha, self._checksum)
+        (n,) = payload.take("I")
+        window = np.array(payload.take(f"{n}I") if n <= self._w else [len(self._cells)], np.int64)
+        if (window >= len(self._cells)).any():
+            raise snapshots.damaged()
+        payload.end()
+        self._begin()
+        self._slide(window)
+        self._wait -= n
+        if n == self._w:
+            self._rises()
 
     def _slide(self, cells: Ints) -> None:
         """Let these values into the window, and the oldest out of it."""

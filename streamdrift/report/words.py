@@ -25,6 +25,7 @@ _FINDINGS = {
     "volume_drop": "fewer events",
     "volume_surge": "more events",
     "silence": "no events",
+    "duplicate_events": "events come twice",
     "performance_drop": "{feature} got worse",
     "embedding_shift": "{feature} moved",
     "segment_overflow": "more segments than are told apart",

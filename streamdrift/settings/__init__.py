@@ -17,6 +17,7 @@ from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.overrides import SeriesSettings, for_series
 from streamdrift.settings.show import show, show_json
 from streamdrift.settings.tree import (
+    EngineChoice,
     EscalateSettings,
     KafkaSettings,
     PagerDutySettings,
@@ -32,6 +33,7 @@ __all__ = [
     "AdwinSettings",
     "AnomalySettings",
     "DetectorSettings",
+    "EngineChoice",
     "EscalateSettings",
     "KafkaSettings",
     "KsSettings",

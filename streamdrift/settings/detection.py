@@ -14,6 +14,8 @@ class ReferenceSettings(Section):
 
     events: Annotated[int, Field(ge=100, le=100_000)] = 5_000
     """First clean events of a series that become its reference window."""
+    first_events: Annotated[int, Field(ge=100, le=100_000)] = 1_000
+    """Events of a model that span three days after which its series are judged by what was seen so far, until there are `events`."""
     segment_events: Annotated[int, Field(ge=100, le=100_000)] = 100
     """Least clean events of a reference window that spans `events` events of the model: what a small segment begins with."""
     baseline: FilePath | None = None
@@ -107,6 +109,12 @@ class AnomalySettings(Section):
     """Whether anomalies are looked for at all."""
     new_category_events: Count = 5
     """Events with categories that the reference window lacks, in one confirming window, before `new_category`."""
+    duplicate_within_events: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Events of a model, with an id, within which a `prediction_id` that comes again is a duplicate; so many are remembered."""
+    replay_within_events: Annotated[int, Field(ge=0, le=1_000_000)] = 100_000
+    """From there to so far back, one that comes again is a replay; 0 looks for none. About 16 bytes each are held per model."""
+    duplicate_events: Count = 10
+    """Duplicates, or replays, since the change point before `duplicate_events`."""
     silence_min_s: Positive = 60.0
     """Shortest gap in a model's traffic that may be called silence."""
     silence_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.5

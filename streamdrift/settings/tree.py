@@ -37,6 +37,8 @@ from streamdrift.settings.values import (
     refuse,
 )
 
+EngineChoice = Literal["auto", "reference", "compiled"]
+
 
 class KafkaSettings(Section):
     """How to reach the broker, and how much to take at a time."""
@@ -228,6 +230,8 @@ class Settings(BaseSettings):
 
     segments: tuple[Name, ...] | None = None
     """Dimensions to monitor, as a JSON list; every dimension seen without."""
+    engine: EngineChoice = "auto"
+    """What computes: the compiled engine where it is installed, else the reference; or one of the two. Alerts are the same."""
     exchange: Literal["topic", "direct"] = "topic"
     """How blocks go from assemble to detect: by the blocks topic, or in memory (one worker, one input partition)."""
     max_event_bytes: Annotated[int, Field(ge=100, le=COUNT_MAX)] = 1_000_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 
 from streamdrift.alerts import series_id
-from streamdrift.detect.bank import Bank, Group
+from streamdrift.detect.bank import Bank
+from streamdrift.detect.group import Group
 from streamdrift.detect.series import Series
 from streamdrift.settings import Settings
 

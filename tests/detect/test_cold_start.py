@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -142,3 +143,51 @@ def test_a_dependent_series_is_held_back(phi: float, least: float) -> None:
         reference, known = baseline.build(NUMBER, values, [], 0.0)
         held += calibrate(score_table(200)[reference.rank(known)]).worth < 100
     assert held >= least * 40
+
+
+DAY = 86_400_000
+
+
+def slow(per_day: int, n: int, moves_at: int, shift: float, seed: int = 3) -> list[dict[str, Any]]:
+    """Traffic of so many events a day, whose value moves at one of them."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(n) + shift * (np.arange(n) >= moves_at)
+    return [
+        {"model": "m", "occurred_at": START + i * DAY // per_day, "features": {"x": float(value)}}
+        for i, value in enumerate(values)
+    ]
+
+
+def values_alerts(events: list[dict[str, Any]], cuts: Sequence[int] = ()) -> list[Alert]:
+    return [alert for alert in detect(records(events), cuts, Settings()) if alert.feature == "x"]
+
+
+def test_slow_traffic_is_judged_by_a_first_look() -> None:
+    (alert,) = values_alerts(slow(200, 2_000, 1_500, 1.0))
+    assert (alert.status, alert.reference["n"]) == ("firing", 1_000)
+    assert START + 1_500 * DAY // 200 < alert.detected_at < START + 1_600 * DAY // 200
+
+
+def test_a_first_look_must_span_days() -> None:
+    # 1,000 events of fast traffic are one hour of one day; 900 a day have spanned three days with 2,700
+    assert not values_alerts(slow(20_000, 4_900, 1_500, 2.0))
+    (alert,) = values_alerts(slow(900, 4_000, 3_000, 1.0))
+    assert 2_700 <= alert.reference["n"] <= 2_702
+
+
+def test_a_full_window_replaces_the_first_look_and_a_drift_does_not_become_normal() -> None:
+    (late,) = values_alerts(slow(1_000, 6_000, 5_500, 1.0))
+    assert late.reference["n"] == 5_000
+    drifted = values_alerts(slow(1_000, 9_000, 4_000, 1.0))
+    assert [alert.status for alert in drifted if not alert.updates] == ["firing"]
+    assert all(alert.reference["n"] == 3_001 for alert in drifted)
+
+
+def test_batches_change_nothing_of_a_first_look() -> None:
+    events = slow(1_000, 5_600, 5_200, 1.0)
+    assert values_alerts(events, range(37, 5_600, 37)) == values_alerts(events) != []
+
+
+def test_first_looks_are_silent_where_nothing_moves() -> None:
+    # 40 series × 9,000 events after their first look: at .01 per series and 10,000 events .4 false alerts are expected
+    assert sum(len(values_alerts(slow(250, 10_000, 10_000, 0.0, seed))) for seed in range(40)) <= 2

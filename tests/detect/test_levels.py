@@ -16,7 +16,15 @@ import pytest
 
 from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
-from streamdrift.detect.calibration import STRETCH, calibrate, score_table, share_calibration
+from streamdrift.detect.calibration import (
+    STRETCH,
+    UNIT,
+    WINDOWS,
+    calibrate,
+    joined,
+    score_table,
+    share_calibration,
+)
 from streamdrift.detect.confirm import Scan, rate
 from streamdrift.detect.dependence import autoregression, inflation
 from streamdrift.detect.policy import Lane, Verdict
@@ -186,3 +194,18 @@ def test_the_rate_function_meets_its_gaussian_limit() -> None:
     assert (rate(excess, np.full(7, 1.0)) <= excess**2 / 2 + 1e-12).all()
     below, above = rate(np.array([0.01999, 0.02001]), np.ones(2))
     assert above == pytest.approx(below, rel=0.01)
+
+
+def test_bounds_stand_where_the_evidence_reaches_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    numeric = calibrate(score_table(5_000)[rng.integers(0, 10_001, 5_000)])
+    shares = joined([share_calibration(40, 5_000), share_calibration(900, 5_000)])
+    for scan in (Scan(numeric), Scan(share_calibration(3, 5_000), down=False), Scan(shares, up=False)):
+        low, high = scan.bounds(13.0)
+        for sums, reached in ((low, True), (low + 1, False), (high - 1, False), (high, True)):
+            real = np.abs(sums) < 2**60
+            means = sums / (WINDOWS * STRETCH * UNIT)[:, None]
+            evidence = scan.of_shift((means - scan.calibration.mean)[None].reshape(-1, sums.shape[1]))
+            own = evidence[np.arange(len(WINDOWS)), np.arange(len(WINDOWS))]
+            assert real.all() or not real.any()  # a direction that does not count has none
+            assert ((own[real] >= 13.0 * (1 - 1e-6)) if reached else (own[real] < 13.0)).all()

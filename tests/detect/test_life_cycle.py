@@ -18,7 +18,8 @@ from streamdrift.detect.bank import Bank
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.rebaseline import ORDERS_MAX, Order
 from streamdrift.detect.series import Known
-from streamdrift.detect.versions import QUIET_ROWS, VERSIONS_MAX, compared
+from streamdrift.detect.standing import QUIET_ROWS
+from streamdrift.detect.versions import VERSIONS_MAX, compared
 from streamdrift.settings import Settings
 from tests.detect.test_bank import SMALL, START, detected, names, records
 

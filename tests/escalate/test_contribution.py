@@ -226,6 +226,18 @@ def test_a_score_that_moves_by_itself_leads() -> None:
     assert cells_of([score, perhaps])[0] == ("x", "origin=EWR", "")
 
 
+@pytest.mark.parametrize(("ratio", "share", "follows"), [(2.0, 0.5, True), (3.5, 0.4, True), (3.0, 0.05, False)])
+def test_a_surge_of_events_that_come_twice_follows_from_them(ratio: float, share: float, follows: bool) -> None:
+    surge = make_alert(
+        "traffic.rate", "", "volume_surge", effect_unit="ratio", effect_size=ratio, statistic=20.0,
+        current={"n": 16, "rate": ratio},
+    )  # fmt: skip
+    twice = make_alert("traffic.duplicates", "", "duplicate_events", effect_size=share, current={"n": 160})
+    told = cells_of([surge, twice])
+    assert told[0 if follows else 1] == ("traffic.duplicates", "", "")
+    assert told[1 if follows else 0] == ("traffic.rate", "", "traffic.duplicates" if follows else "")
+
+
 def test_a_null_fault_in_one_origin_leads_before_all_that_it_moves() -> None:
     nulls = [make_alert(), make_alert(segment="", effect_size=0.037, current={"n": 1500, "null_rate": 0.037})]
     score = shift("origin=EWR", 3.0, 0.36, feature="prediction.score", role="prediction")

@@ -147,6 +147,49 @@ def test_a_resolved_incident_tells_of_all_that_it_had() -> None:
             ),
         ),
         (
+            shift(effect_robust=-2.31),
+            (
+                "flight-delay: mean_shift on seats in all traffic since 2013-04-17 08:00 UTC; "
+                "mean 151 → 113 (−0.46 sd, robust −2.31 sd); 1 feature, 1 segment"
+            ),
+        ),
+        (
+            shift(effect_robust=-0.6),  # too close to be of interest
+            (
+                "flight-delay: mean_shift on seats in all traffic since 2013-04-17 08:00 UTC; "
+                "mean 151 → 113 (−0.46 sd); 1 feature, 1 segment"
+            ),
+        ),
+        (
+            make_alert(
+                "traffic.duplicates",
+                "",
+                "duplicate_events",
+                reference={"n": 5000, "duplicate_rate": 0.01},
+                current={"n": 160, "duplicate_rate": 0.5},
+            ),
+            (
+                "flight-delay: duplicate_events on traffic.duplicates in all traffic since 2013-04-17 08:00 UTC; "
+                "1.0 % → 50 % duplicates; 1 feature, 1 segment"
+            ),
+        ),
+        (
+            make_alert(
+                "seats",
+                "",
+                "variance_shift",
+                effect_unit="ratio",
+                effect_size=3.0,
+                effect_robust=1.1,
+                reference={"sd": 10},
+                current={"sd": 30},
+            ),
+            (
+                "flight-delay: variance_shift on seats in all traffic since 2013-04-17 08:00 UTC; "
+                "sd 10 → 30 (robust × 1.1); 1 feature, 1 segment"
+            ),
+        ),
+        (
             gone(),
             (
                 "flight-delay: silence on traffic.rate in carrier=EV (36 % of traffic) since 2013-04-17 08:00 UTC; "

@@ -45,11 +45,17 @@ class KafkaTransport:
     topic: str
     settings: KafkaSettings
     pause: Callable[[], AbstractContextManager[None]]
+    in_bulk: bool
     clock: Clock = field(default_factory=RealClock)
 
     def source(self, restore_events_max: int = 0) -> Source:
         return KafkaSource(
-            self.settings, self.topic, self.topic, clock=self.clock, restore_events_max=restore_events_max
+            self.settings,
+            self.topic,
+            self.topic,
+            clock=self.clock,
+            restore_events_max=restore_events_max,
+            in_bulk=self.in_bulk,
         )
 
     def sink(self) -> Sink:
@@ -74,12 +80,15 @@ def test_memory(check: Check) -> None:
 
 @CHECKS
 @pytest.mark.broker
-def test_kafka(check: Check, kafka_broker: Broker, kafka_settings: KafkaSettings, topic_prefix: str) -> None:
+@pytest.mark.parametrize("in_bulk", [False, True])
+def test_kafka(
+    check: Check, kafka_broker: Broker, kafka_settings: KafkaSettings, topic_prefix: str, in_bulk: bool
+) -> None:
     def make() -> Transport:
-        topic = f"{topic_prefix}{check.__name__}"
+        topic = f"{topic_prefix}{check.__name__}.{in_bulk}"
         admin = open_admin(kafka_settings, RealClock())
         admin.create_topics({topic: {"num_partitions": 3, "replication_factor": 1}}, wait_for_metadata=True)
         admin.close()
-        return KafkaTransport(topic, kafka_settings, kafka_broker.paused)
+        return KafkaTransport(topic, kafka_settings, kafka_broker.paused, in_bulk)
 
     check(make)

@@ -69,12 +69,12 @@ def poll_until(enough: Callable[[], bool], *sources: KafkaSource, fresh: int = 0
 
 def test_two_workers_share_the_partitions_and_one_takes_over(kafka_settings: KafkaSettings, topic: str) -> None:
     write(kafka_settings, topic, range(200))
-    first = KafkaSource(kafka_settings, topic, topic, clock=CLOCK)
+    first = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, in_bulk=True)
     seen: list[Record] = []
     while len(seen) < 200:
         seen += first.poll(1_000, 0.5)
     first.commit({p: max(r.offset for r in seen if r.partition == p) + 1 for p in {r.partition for r in seen}})
-    second = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, restore_events_max=5)
+    second = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, restore_events_max=5, in_bulk=True)
     restored = poll_until(lambda: len(second.lag()) == 2 and len(first.lag()) == 2, first, second)
     assert not restored[0]
     assert all(record.replayed for record in restored[1])

@@ -3,13 +3,33 @@
 //! Blocks of values in, indices of flags out. The interpreter lock is released while a block is worked on; what is wrong
 //! with an argument is a Python exception.
 
-use pyo3::prelude::*;
+mod adwin;
+mod adwin_window;
+mod block;
+mod curve;
+mod decode;
+mod ks;
+mod ks_window;
+mod normal;
+mod page_hinkley;
+mod run;
+mod scan;
+mod snapshot;
+mod told;
+mod values;
+mod watch;
 
-/// Version of the state that `snapshot` writes; what is newer is refused.
-const SNAPSHOT_VERSION: u16 = 1;
+use pyo3::prelude::*;
 
 #[pymodule]
 fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("SNAPSHOT_VERSION", SNAPSHOT_VERSION)?;
+    module.add("SNAPSHOT_VERSION", snapshot::VERSION)?;
+    module.add_class::<adwin::Adwin>()?;
+    module.add_class::<page_hinkley::PageHinkley>()?;
+    module.add_class::<ks::SlidingKs>()?;
+    module.add_class::<normal::Scores>()?;
+    module.add_class::<watch::Watch>()?;
+    module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
+    decode::register(module)?;
     Ok(())
 }

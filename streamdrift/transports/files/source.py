@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from streamdrift.ports import Partition, Record
+from streamdrift.records import Run
 from streamdrift.transports.files.lines import line_lists
 from streamdrift.transports.files.streams import FAULTS, damage, pieces, readable
 from streamdrift.transports.files.tables import csv_rows, parquet_rows
@@ -35,7 +38,7 @@ class FileSource:
         for path in paths:
             readable(path)
         self._batches = self._read(paths, line_bytes_max)
-        self._waiting: list[Record] = []
+        self._waiting: Sequence[Record] = []
         self._at = 0
         self._exhausted = False
 
@@ -74,8 +77,8 @@ class FileSource:
             yield from _records(path, line_bytes_max)
 
 
-def _records(path: str, line_bytes_max: int) -> Iterator[list[Record]]:
-    """Yield one file's records, none of the lists empty."""
+def _records(path: str, line_bytes_max: int) -> Iterator[Sequence[Record]]:
+    """Yield one file's records, none of the sequences empty."""
     bare = path.removesuffix(".gz").removesuffix(".zst")
     if path.endswith(".parquet"):
         yield from _numbered(Partition(path), parquet_rows(path))
@@ -95,13 +98,14 @@ def _records(path: str, line_bytes_max: int) -> Iterator[list[Record]]:
         raise damage(path, e, f"line {reached}") from None
 
 
-def _counted(partition: Partition, lists: Iterator[list[bytes]]) -> Iterator[list[Record]]:
+def _counted(partition: Partition, lists: Iterator[list[bytes]]) -> Iterator[Sequence[Record]]:
     first = 1
     for lines in lists:
-        yield [Record(line, partition, n, n * LINE_MS) for n, line in enumerate(lines, first)]
+        numbers = np.arange(first, first + len(lines))
+        yield Run(lines, partition, numbers, numbers * LINE_MS)
         first += len(lines)
 
 
-def _numbered(partition: Partition, lists: Iterator[list[tuple[int, bytes]]]) -> Iterator[list[Record]]:
+def _numbered(partition: Partition, lists: Iterator[list[tuple[int, bytes]]]) -> Iterator[Sequence[Record]]:
     for rows in lists:
         yield [Record(value, partition, n, n * LINE_MS) for n, value in rows]

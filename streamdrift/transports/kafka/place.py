@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from streamdrift.ports import Headers, Partition, Record
+from streamdrift.records import Run
+from streamdrift.transports.kafka.bulk import Fetched
 
 
 @dataclass(slots=True)
@@ -46,6 +50,19 @@ class Place:
             )
             for record in batch
         ]
+
+    def runs(self, batch: Iterable[Fetched]) -> list[Run]:
+        """Records that were fetched in bulk as ours, those apart that only rebuild state."""
+        runs = []
+        for fetched in batch:
+            muted = fetched.offsets < self.muted_before
+            changes = (np.flatnonzero(np.diff(muted)) + 1).tolist()
+            for begin, end in zip([0, *changes], [*changes, len(fetched)], strict=True):
+                part, replayed = fetched.cut(begin, end), bool(muted[begin])
+                runs.append(
+                    Run(part.values, self.partition, part.offsets, part.times, replayed, part.keys, part.headers)
+                )
+        return runs
 
 
 def _headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:

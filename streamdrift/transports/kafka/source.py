@@ -23,7 +23,9 @@ from kafka.structs import MemberState
 
 from streamdrift.errors import Retriable
 from streamdrift.ports import Clock, Partition, Record
+from streamdrift.records import Run, Runs
 from streamdrift.settings import KafkaSettings
+from streamdrift.transports.kafka import bulk
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Place, begin
@@ -54,6 +56,8 @@ class KafkaSource:
         Further topics, which are there.
     restore_events_max
         Records before the committed offset that are read again, marked ``replayed``, to rebuild state; 0 for none.
+    in_bulk
+        Whether the compiled engine decodes what was fetched, where it can; else kafka-python does, record by record.
     on_error
         Told of every fault that was overcome here, for a metric and a log line.
 
@@ -73,6 +77,7 @@ class KafkaSource:
         also: Sequence[str] = (),
         restore_events_max: int = 0,
         on_error: Callable[[Exception], None] | None = None,
+        in_bulk: bool = False,
     ) -> None:
         self._settings, self._topics, self._group, self._clock = settings, [topic, *also], group, clock
         self._named = ("topics " if also else "topic ") + ", ".join(map(repr, self._topics))
@@ -84,6 +89,7 @@ class KafkaSource:
         self._closed = False
         require_topic(settings, clock, topic)
         self._consumer = self._connect()
+        self._in_bulk = in_bulk and bulk.install(self._consumer)
 
     def _connect(self) -> Any:
         quiet_logs()
@@ -112,17 +118,21 @@ class KafkaSource:
         """Return the next records, each partition's in order; see ``ports.Source``."""
         timeout_ms = max(POLL_MS_MIN, int(timeout_s * 1_000))
         records: list[Record] = []
+        runs: list[Run] = []
         try:
             fetched = self._consumer.poll(timeout_ms=timeout_ms, max_records=records_max)
             self._follow_assignments()
             for tp, batch in fetched.items():
                 if (place := self._places.get(tp)) is not None and place.offset is not None:
-                    records += place.records(batch)
+                    if self._in_bulk:
+                        runs += place.runs(batch)
+                    else:
+                        records += place.records(batch)
             self._begin()
             self._watch_group()
         except KafkaError as e:
-            self._overcome(e, records)
-        return records
+            self._overcome(e, some=bool(records or runs))
+        return Runs(runs) if self._in_bulk else records
 
     def _follow_assignments(self) -> None:
         """Forget partitions that are gone; note those that came."""
@@ -142,12 +152,12 @@ class KafkaSource:
                 if lost:
                     self._on_error(Retriable(f"{tp.topic}/{tp.partition}: {lost}"))
 
-    def _overcome(self, error: KafkaError, records: list[Record]) -> None:
+    def _overcome(self, error: KafkaError, *, some: bool) -> None:
         """Raise what the error means, unless it can wait: records that were taken off the consumer must be used."""
         found = translate(error, self._settings, f"reading {self._named} as group {self._group!r}")
         if isinstance(found, Retriable):
             self._on_error(found)
-            if records:
+            if some:
                 return
         raise found from None
 

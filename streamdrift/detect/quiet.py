@@ -1,0 +1,95 @@
+"""Ordinary days, in one call: values of which none calls for a look go through the compiled ``Watch``.
+
+Nearly all values change sums and windows, and nothing else. The compiled engine takes them for as long as that is so, and stops
+before the first part in which something may have to be said: that is judged by the same Python whichever engine runs, so the
+engines can't differ in what they say. The state goes to where the values go: it is *lent* to the compiled watch, and
+called *home* for a look.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from streamdrift.blocks.column import TEXT, Column, Ints
+from streamdrift.detect.calibration import score_table
+from streamdrift.detect.faults import ShareLane
+from streamdrift.detect.value_watch import ValueWatch
+from streamdrift.kernels import Handed, Ordinary
+
+
+class Quiet:
+    """The compiled watch of one series, whose reference is complete.
+
+    Parameters
+    ----------
+    ordinary
+        Of the engine that runs.
+    kind
+        Of the clean values.
+    missing, invalid, values
+        What watches the series; any of it may be missing.
+    """
+
+    def __init__(
+        self,
+        ordinary: Ordinary,
+        kind: int,
+        missing: ShareLane | None,
+        invalid: ShareLane | None,
+        values: ValueWatch | None,
+    ) -> None:
+        self._missing, self._invalid, self._values, self._kind = missing, invalid, values, kind
+        parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
+        lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
+        self.watch = ordinary.watch(kind, *lanes, parts)
+        self.advance_all = ordinary.advance
+        self._lent = False
+
+    def advance(self, column: Column, times: Ints) -> int:
+        """Take rows for as long as none calls for a look; return how many were taken."""
+        if not self.lend():
+            return 0
+        taken = self.advance_all([self.watch], [self.handed(column, cut=False)], times, None)[0]
+        if taken < len(times):
+            self.home()
+        return taken
+
+    def handed(self, column: Column, *, cut: bool) -> Handed:
+        """Return a column as the compiled watch takes it; ``cut`` says that rows have yet to be cut out of it."""
+        if self._kind == TEXT and self._values is not None and column.codes is not None:
+            return column.numbers, column.kinds, column.codes, self._values.reference.places(column.texts), cut
+        return column.numbers, column.kinds, None, None, cut
+
+    def home(self) -> None:
+        """Have the state where the reference engine looks for it."""
+        if not self._lent:
+            return
+        self._lent = False
+        told = self.watch.told()
+        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
+            if lane is not None:
+                lane.scan.adopt(told[name])
+        if self._values is not None:
+            self._values.adopt(told)
+
+    def lend(self) -> bool:
+        """Hand the state to the compiled watch, unless something is going on that it knows nothing of."""
+        if self._lent:
+            return True
+        lanes = [lane for lane in (self._missing, self._invalid) if lane is not None]
+        if any(lane.is_open for lane in lanes) or (self._values is not None and not self._values.is_calm):
+            return False
+        told: dict[str, Any] = {} if self._values is None else self._values.told()
+        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
+            told[name] = None if lane is None else lane.scan.told()
+        self.watch.adopt(told)
+        self._lent = True
+        return True
+
+
+@lru_cache(maxsize=8)
+def _scores(ordinary: Ordinary, n: int) -> object:
+    return ordinary.scores(np.ascontiguousarray(score_table(n)))
