@@ -111,7 +111,7 @@ VALID = {
     "policy.flapping_openings": 77,
     "anomalies.silence_factor": 7.7,
 }
-CHOICES = {"policy.confirm": "off", "policy.require": "none"}
+CHOICES = {"policy.confirm": "off", "policy.require": "none", "reference.mode": "rolling"}
 
 
 def indifferent(place: tuple[str, ...]) -> bool:

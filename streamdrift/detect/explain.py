@@ -28,8 +28,6 @@ QUALITATIVE = frozenset(
 MAJORITY = 0.5
 GONE = 0.05
 """Of its usual share: a segment with less than that is gone (a few events before the change point may be counted in)."""
-FIRST_ONLY = "first"
-"""``reference.which`` of a change that shows against the first reference and not against the recent past: slow drift."""
 RANK: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
@@ -277,10 +275,10 @@ def alert(
 
 def has_grown(told: Alert, change: Change, factor: float) -> bool:
     """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
+    if is_half_seen(told.reference) and not is_half_seen(change.reference):
+        return True  # it was told a step lower
     if change.effect_unit != told.effect_unit:
         return False
-    if told.reference.get("which") == FIRST_ONLY != change.reference.get("which"):
-        return True  # it is told as slow drift, and is sudden
     now, then = change.effect_size, told.effect_size
     if change.effect_unit == "ratio":
         return now >= factor * then >= factor or (GONE < then <= 1 and 0 <= now <= then / factor)
@@ -306,11 +304,15 @@ def severity(role: str, change: Change) -> Severity:
     Critical where half the events are hit, the mean is two reference sd off, or nothing comes at all (that events come
     twice is none of these: each of them is right); info below the sizes of ``MATERIAL``, where a model makes fewer errors
     than before, and where the reference is short for what the series does.
-    A step lower where the change came so slowly that the recent past does not show it.
+    A step lower where one of two references does not show it.
     """
     found = _by_effect(role, change)
-    slow = change.reference.get("which") == FIRST_ONLY
-    return RANK[max(0, RANK.index(found) - 1)] if slow else found
+    return RANK[max(0, RANK.index(found) - 1)] if is_half_seen(change.reference) else found
+
+
+def is_half_seen(reference: dict[str, Any]) -> bool:
+    """Whether one of two references shows nothing: it came slowly, or it was normal once (``detect.side_by_side``)."""
+    return reference.get("which") in {"first", "rolling"} and not reference.get("first_moved")
 
 
 def _by_effect(role: str, change: Change) -> Severity:

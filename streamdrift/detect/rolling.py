@@ -77,9 +77,9 @@ class Rolling:
         return (self._watch or self._first).reference
 
     @property
-    def kept(self) -> int:
-        """Values that are kept for the next renewal."""
-        return len(self._kept)
+    def kept(self) -> Floats:
+        """(k,) values that are kept for the next renewal."""
+        return self._kept
 
     def update(self, raw: Floats, times: Ints, rows: Ints, faults: Found) -> Found:
         """Take (n,) values, their event times and rows, and the changes of the series' other lanes in row order.

@@ -2,7 +2,14 @@
 
 Both are watched by a lane of their own, and a sudden change opens both. It is one change, so it is one alert: the lane that
 opens first tells it, names the other where that has half the evidence by then, and the other one joins it. It is resolved when no
-lane holds it any more. ``reference.which`` says who saw it: ``first``, ``rolling`` or ``both``.
+lane holds it any more. ``reference.which`` says who saw it:
+
+- ``both``: a sudden change;
+- ``first``: drift so slow that the rolling reference took it in step by step;
+- ``rolling``: what the recent past did not do, and the first reference knows as normal; or, with ``first_moved``, what came on
+  top of a change against the first that is open still, so that the first can't tell.
+
+What one of them alone sees, though the other could, is a step less severe: it broke nothing today, or it was normal once.
 
 A lane joins an open alert; but the rolling one opens another if its change began after the open one was told, and within what
 it has seen since the last renewal: that is news, however long something slow has been open.
@@ -12,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from streamdrift.detect.explain import FIRST_ONLY, Change
+from streamdrift.detect.explain import Change
 
 FIRST, ROLLING = "values", "rolling"
 """The lanes."""
@@ -34,6 +41,8 @@ class _Told:
         The lanes that had a part in it.
     at
         Event time at which it was told.
+    moved
+        Whether the first lane had another alert open then.
     """
 
     owner: str
@@ -41,6 +50,7 @@ class _Told:
     seen_by: set[str]
     unit: str
     at: int
+    moved: bool
 
 
 class SideBySide:
@@ -81,14 +91,15 @@ class SideBySide:
     def _opens(self, lane: str, change: Change, now: int, *, also: bool, since: int) -> Change | None:
         for place, told in self._open.items():  # one at most: each is held by the other lane
             if lane == FIRST or _is_same(told, change, since):
-                news = told.seen_by == {FIRST}
+                news = lane not in told.seen_by
                 told.holders.add(lane)
                 told.seen_by.add(lane)
-                return _named(replace(change, step="looks"), place, told) if news and lane == ROLLING else None
+                return _named(replace(change, step="looks"), place, told) if news else None
         # where another alert is open, the other lane's evidence is of that
-        seen_by = {FIRST, ROLLING} if also and not self._open else {lane}
+        moved = bool(self._open)
+        seen_by = {FIRST, ROLLING} if also and not moved else {lane}
         place = lane if lane not in self._open else f"{lane} again"
-        told = self._open[place] = _Told(lane, {lane}, seen_by, change.effect_unit, now)
+        told = self._open[place] = _Told(lane, {lane}, seen_by, change.effect_unit, now, moved)
         return _named(change, place, told)
 
 
@@ -102,5 +113,6 @@ def _is_same(told: _Told, change: Change, since: int) -> bool:
 
 
 def _named(change: Change, place: str, told: _Told) -> Change:
-    which = "both" if len(told.seen_by) > 1 else FIRST_ONLY if FIRST in told.seen_by else "rolling"
-    return replace(change, lane=place, reference={"which": which, **change.reference})
+    which = "both" if len(told.seen_by) > 1 else "first" if FIRST in told.seen_by else "rolling"
+    moved = {"first_moved": True} if told.moved else {}
+    return replace(change, lane=place, reference={"which": which, **moved, **change.reference})

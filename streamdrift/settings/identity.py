@@ -37,6 +37,9 @@ INDIFFERENT = frozenset({"engine", "exchange", "block_events_max", "kafka", "top
 INDIFFERENT_FIELDS = {"labels": {"enabled", "join_memory_max", "spill_directory"}}
 """Fields of decisive sections that never change an alert: where labels come from, and where predictions wait for them."""
 
+LATER = (("reference", "mode"), ("reference", "renew_events"))
+"""Settings that came later, and by default leave everything as it was: then they leave alert ids as they were, too."""
+
 
 def config_hash(settings: Settings) -> str:
     """12 hex digits that are the same wherever the same alerts come out of the same events.
@@ -56,8 +59,9 @@ def config_hash(settings: Settings) -> str:
     tree = settings.model_dump(mode="json", include=set(DECISIVE), exclude=INDIFFERENT_FIELDS)
     if settings.reference.baseline is not None:
         tree["reference"]["baseline"] = _content(settings.reference.baseline)
-    if settings.reference.mode == "fixed":  # nothing is renewed: the name is what it was before there was another mode
-        del tree["reference"]["mode"], tree["reference"]["renew_events"]
+    for section, name in LATER:
+        if tree[section][name] == type(getattr(settings, section)).model_fields[name].default:
+            del tree[section][name]
     # A rule acts by what it sets: a field left out is not the same as one set to its default.
     tree["overrides"] = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
     text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -70,7 +70,7 @@ def test_an_incident_that_is_known_calls_nobody_again_and_its_end_is_told(
         make_alert(at=1, events_seen=13_000, updates=alert.alert_id, severity="critical"), make_alert("seats", "")
     )
     assert only(here).severity == "critical"
-    assert len(only(here).alerts) == 2
+    assert (len(only(here).alerts), only(here).pages) == (2, 1)
     here.crash()
     here.step(make_alert("distance", "", severity="critical", at=2))
     assert here.count("incidents_total", reason="acknowledged") == 2

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -266,3 +267,34 @@ def test_a_reason_that_is_over_is_not_forgotten_when_its_series_fires_for_anothe
     assert book.alerts == [nulls, elsewhere, shift]
     assert book.told(make_alert(closes=elsewhere, at=10)) == ("join", "partly_resolved", None)
     assert book.told(make_alert(closes=shift, at=11, reason="mean_shift")) == ("resolve", "all_resolved", "resolve")
+
+
+def test_slow_drift_and_news_of_the_same_series_are_two_incidents_and_each_ends_with_its_own(
+    receiver: KeepingReceiver, house: Callable[..., House]
+) -> None:
+    here = house(receiver)
+    slow = make_alert("x", reason="mean_shift", effect_unit="sd", effect_size=2.1, reference={"n": 5, "which": "first"})
+    news = replace(
+        slow, detected_at=slow.detected_at + 60_000, events_seen=13_000, reference={"n": 5, "which": "rolling", "first_moved": True}
+    )  # fmt: skip
+    other = make_alert("y", reason="mean_shift", reference={"n": 5, "which": "first"}, at=2)
+    here.step(slow, news, other)
+    assert [len(incident.alerts) for incident in here.ledger.incidents.all()] == [2, 1]
+    assert [page.action for page in receiver.pages] == ["trigger", "trigger"]
+    here.step(make_alert(closes=news, at=3))
+    assert [incident.status for incident in here.ledger.incidents.all()] == ["open", "resolved"]
+    here.step(make_alert(closes=slow, at=4), make_alert(closes=other, at=4))
+    assert [incident.status for incident in here.ledger.incidents.all()] == ["resolved", "resolved"]
+
+
+def test_slow_drift_that_proves_to_be_sudden_stays_one_incident(
+    receiver: KeepingReceiver, house: Callable[..., House]
+) -> None:
+    here = house(receiver)
+    slow = make_alert("x", reason="mean_shift", severity="info", reference={"n": 5, "which": "first"})
+    sudden = replace(
+        slow, severity="warning", updates=slow.alert_id, events_seen=13_000, reference={"n": 5, "which": "both"}
+    )
+    here.step(slow, replace(sudden, detected_at=slow.detected_at + 60_000))
+    (incident,) = here.ledger.incidents.all()
+    assert receiver.told == [("trigger", incident.incident_id)]
