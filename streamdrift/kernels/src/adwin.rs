@@ -35,22 +35,11 @@ impl Adwin {
         if clock == 0 {
             return Err(PyValueError::new_err("clock must be at least 1"));
         }
-        Ok(Self {
-            settings: Settings {
-                delta,
-                clock,
-                grace_period,
-            },
-            window: Window::new(),
-        })
+        Ok(Self { settings: Settings { delta, clock, grace_period }, window: Window::new() })
     }
 
     /// Take a block of n values; return the indices (0 to n-1) at which it flagged.
-    fn update<'py>(
-        &mut self,
-        py: Python<'py>,
-        values: PyReadonlyArray1<'py, f64>,
-    ) -> Bound<'py, PyArray1<i64>> {
+    fn update<'py>(&mut self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
         block::flags(py, &values, |block, flags| {
             self.window.update(block, self.settings, flags);
         })
@@ -77,9 +66,7 @@ impl Adwin {
     /// The state as bytes, for `restore` of either engine.
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let mut to = Writer::new(Kind::Adwin);
-        to.f64(self.settings.delta)
-            .u32(self.settings.clock)
-            .u32(self.settings.grace_period);
+        to.f64(self.settings.delta).u32(self.settings.clock).u32(self.settings.grace_period);
         self.window.write(&mut to);
         PyBytes::new(py, &to.seal())
     }
@@ -87,11 +74,7 @@ impl Adwin {
     /// Go on where a snapshot was taken.
     fn restore(&mut self, state: &[u8]) -> Result<(), Refusal> {
         let mut from = Reader::open(Kind::Adwin, state)?;
-        let settings = Settings {
-            delta: from.f64()?,
-            clock: from.u32()?,
-            grace_period: from.u32()?,
-        };
+        let settings = Settings { delta: from.f64()?, clock: from.u32()?, grace_period: from.u32()? };
         same(settings == self.settings)?;
         let window = Window::read(&mut from, settings)?;
         from.end()?;

@@ -78,13 +78,7 @@ impl Window {
     }
 
     pub fn new() -> Self {
-        Self {
-            width: 0.0,
-            total: 0.0,
-            variance: 0.0,
-            tick: 0,
-            rows: vec![Row::default()],
-        }
+        Self { width: 0.0, total: 0.0, variance: 0.0, tick: 0, rows: vec![Row::default()] }
     }
 
     fn clear(&mut self) {
@@ -176,11 +170,7 @@ impl Window {
         let (mut n0, mut n1, mut u0, mut u1) = (0.0, self.width, 0.0, self.total);
         for (r, row) in self.rows.iter().enumerate().rev() {
             let size = bucket_size(r);
-            let edges = if r == 0 {
-                row.n.saturating_sub(1)
-            } else {
-                row.n
-            };
+            let edges = if r == 0 { row.n.saturating_sub(1) } else { row.n };
             for i in 0..edges {
                 let (total, _) = row.bucket(i);
                 n0 += size;
@@ -188,9 +178,7 @@ impl Window {
                 u0 += total;
                 u1 -= total;
                 let difference = u0 / n0 - u1 / n1;
-                if n1 >= MIN_WINDOW_LENGTH
-                    && n0 >= MIN_WINDOW_LENGTH
-                    && difference.abs() > self.bound(n0, n1, log_term)
+                if n1 >= MIN_WINDOW_LENGTH && n0 >= MIN_WINDOW_LENGTH && difference.abs() > self.bound(n0, n1, log_term)
                 {
                     return true;
                 }
@@ -216,8 +204,7 @@ impl Window {
     fn is_calm(&self, log_term: f64) -> bool {
         let mean = self.total / self.width;
         let k = 2.0 * (self.variance / self.width) * log_term / self.width * (1.0 - 1e-9);
-        let (mut n0, mut n1, mut deviation, mut excess, mut summed) =
-            (0.0, self.width, 0.0, 0.0f64, self.total.abs());
+        let (mut n0, mut n1, mut deviation, mut excess, mut summed) = (0.0, self.width, 0.0, 0.0f64, self.total.abs());
         let mut size = bucket_size(self.rows.len() - 1);
         for row in self.rows[1..].iter().rev() {
             let expected = size * mean;
@@ -243,8 +230,7 @@ impl Window {
         self.width -= n;
         self.total -= total;
         let rest = self.total / self.width;
-        self.variance -=
-            variance + n * self.width * (mean - rest) * (mean - rest) / (n + self.width);
+        self.variance -= variance + n * self.width * (mean - rest) * (mean - rest) / (n + self.width);
         row.drop_oldest(1);
         if row.n == 0 && last > 0 {
             self.rows.pop();
@@ -252,10 +238,7 @@ impl Window {
     }
 
     pub fn write(&self, to: &mut Writer) {
-        to.u32(self.tick)
-            .f64(self.width)
-            .f64(self.total)
-            .f64(self.variance);
+        to.u32(self.tick).f64(self.width).f64(self.total).f64(self.variance);
         to.u32(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
         for row in &self.rows {
             to.u32(u32::try_from(row.n).unwrap_or(u32::MAX));
@@ -273,13 +256,7 @@ impl Window {
         if tick >= settings.clock || depth == 0 || depth > ROWS_MAX {
             return Err(Refusal::Damaged);
         }
-        let mut window = Self {
-            width,
-            total,
-            variance,
-            tick,
-            rows: Vec::with_capacity(depth),
-        };
+        let mut window = Self { width, total, variance, tick, rows: Vec::with_capacity(depth) };
         let mut counted = 0.0;
         for r in 0..depth {
             let mut row = Row::default();
@@ -306,16 +283,10 @@ impl Window {
 mod tests {
     use super::{Settings, Window};
 
-    const SETTINGS: Settings = Settings {
-        delta: 0.002,
-        clock: 32,
-        grace_period: 10,
-    };
+    const SETTINGS: Settings = Settings { delta: 0.002, clock: 32, grace_period: 10 };
 
     fn step() -> Vec<f64> {
-        (0..1_000)
-            .map(|i| if i < 500 { 0.0 } else { 1.0 })
-            .collect()
+        (0..1_000).map(|i| if i < 500 { 0.0 } else { 1.0 }).collect()
     }
 
     #[test]
@@ -325,11 +296,7 @@ mod tests {
             for (k, piece) in step().chunks(size).enumerate() {
                 let mut flags = Vec::new();
                 window.update(piece, SETTINGS, &mut flags);
-                found.extend(
-                    flags
-                        .iter()
-                        .map(|i| usize::try_from(*i).unwrap() + k * size),
-                );
+                found.extend(flags.iter().map(|i| usize::try_from(*i).unwrap() + k * size));
             }
             assert_eq!(found, [511]);
         }
@@ -340,12 +307,7 @@ mod tests {
         let mut window = Window::new();
         window.update(&vec![1.0; 5_000], SETTINGS, &mut Vec::new());
         assert!((window.width - 5_000.0).abs() < 0.5 && window.variance.abs() < 1e-9);
-        let counted: usize = window
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(r, row)| row.n << r)
-            .sum();
+        let counted: usize = window.rows.iter().enumerate().map(|(r, row)| row.n << r).sum();
         assert_eq!(counted, 5_000);
     }
 

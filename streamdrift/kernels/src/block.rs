@@ -26,10 +26,7 @@ pub fn flags<'py>(
         }
     }
     if found.is_empty() {
-        return EMPTY
-            .get_or_init(py, || PyArray1::from_slice(py, &[]).unbind())
-            .bind(py)
-            .clone();
+        return EMPTY.get_or_init(py, || PyArray1::from_slice(py, &[]).unbind()).bind(py).clone();
     }
     PyArray1::from_slice(py, &found)
 }

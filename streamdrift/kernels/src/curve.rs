@@ -69,12 +69,7 @@ impl<T: Height> Curve<T> {
         for (i, block) in blocks.iter().enumerate() {
             tops[i / BLOCKS][i % BLOCKS] = block.iter().copied().max().unwrap_or(zero);
         }
-        Self {
-            len: heights.len(),
-            heights: blocks,
-            tops,
-            offsets: vec![[zero; BLOCKS]; groups],
-        }
+        Self { len: heights.len(), heights: blocks, tops, offsets: vec![[zero; BLOCKS]; groups] }
     }
 
     /// Ask for the memory that the next values will need.
@@ -90,12 +85,7 @@ impl<T: Height> Curve<T> {
 
     /// The maximum; what is below 0 may be told as 0.
     pub fn top(&self) -> T {
-        self.tops
-            .iter()
-            .flatten()
-            .copied()
-            .max()
-            .unwrap_or(T::of(0))
+        self.tops.iter().flatten().copied().max().unwrap_or(T::of(0))
     }
 
     /// Add to the heights from `begin` up to `end`, and return the maximum.
@@ -127,11 +117,7 @@ impl<T: Height> Curve<T> {
         let mut top = T::LEAST;
         for (i, height) in (0..).zip(self.heights[block].iter_mut()) {
             let i = T::of(i);
-            let more = if i >= begin && i < end {
-                step
-            } else {
-                T::of(0)
-            };
+            let more = if i >= begin && i < end { step } else { T::of(0) };
             *height = height.plus(offset).plus(more);
             top = top.max(*height);
         }
@@ -150,11 +136,7 @@ impl<T: Height> Curve<T> {
             let end = T::of(until as i64 - (group * BLOCKS) as i64);
             for i in 0..BLOCKS {
                 let place = T::of(i as i64);
-                let more = if place > begin && place < end {
-                    step
-                } else {
-                    zero
-                };
+                let more = if place > begin && place < end { step } else { zero };
                 let (top, offset) = (tops[i].plus(more), offsets[i].plus(more));
                 let (is_one, is_other) = (place == begin, place == also);
                 let top = if is_other { other.1 } else { top };

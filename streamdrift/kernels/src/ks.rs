@@ -86,15 +86,9 @@ impl SlidingKs {
             return Err(PyValueError::new_err(why));
         }
         let cells = Cells::new(reference, window as usize);
-        let critical =
-            (-(alpha / 2.0).ln() / 2.0 * (1.0 / cells.r as f64 + 1.0 / cells.w as f64)).sqrt();
+        let critical = (-(alpha / 2.0).ln() / 2.0 * (1.0 / cells.r as f64 + 1.0 / cells.w as f64)).sqrt();
         let heights = Self::begin(&cells, critical).map_err(PyValueError::new_err)?;
-        Ok(Self {
-            cells,
-            heights,
-            alpha,
-            critical,
-        })
+        Ok(Self { cells, heights, alpha, critical })
     }
 
     /// Critical distance.
@@ -111,39 +105,21 @@ impl SlidingKs {
     }
 
     /// (n,) the cell that each value falls into.
-    fn cells<'py>(
-        &self,
-        py: Python<'py>,
-        values: PyReadonlyArray1<'py, f64>,
-    ) -> Bound<'py, PyArray1<i64>> {
-        let cells: Vec<i64> = block::copy(&values)
-            .iter()
-            .map(|&value| i64::from(self.cells.of(value)))
-            .collect();
+    fn cells<'py>(&self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
+        let cells: Vec<i64> = block::copy(&values).iter().map(|&value| i64::from(self.cells.of(value))).collect();
         PyArray1::from_vec(py, cells)
     }
 
     /// Take a block of n values; return the indices (0 to n-1) at which D rose to the critical value.
-    fn update<'py>(
-        &mut self,
-        py: Python<'py>,
-        values: PyReadonlyArray1<'py, f64>,
-    ) -> Bound<'py, PyArray1<i64>> {
+    fn update<'py>(&mut self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
         let (cells, heights) = (&self.cells, &mut self.heights);
-        block::flags(
-            py,
-            &values,
-            |block, flags| on!(heights, window => window.update(cells, block, flags)),
-        )
+        block::flags(py, &values, |block, flags| on!(heights, window => window.update(cells, block, flags)))
     }
 
     /// The state as bytes, for `restore` of either engine. The reference itself is not in it.
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let mut to = Writer::new(Kind::SlidingKs);
-        to.u64(self.cells.r)
-            .u64(self.cells.w)
-            .f64(self.alpha)
-            .u32(self.cells.checksum());
+        to.u64(self.cells.r).u64(self.cells.w).f64(self.alpha).u32(self.cells.checksum());
         on!(&self.heights, window => {
             let cells = window.oldest_first();
             to.u32(u32::try_from(cells.len()).unwrap_or(u32::MAX));
@@ -168,10 +144,7 @@ impl SlidingKs {
             ring.push(from.u32()?);
         }
         from.end()?;
-        if ring
-            .iter()
-            .any(|&cell| cell as usize > 2 * self.cells.distinct.len())
-        {
+        if ring.iter().any(|&cell| cell as usize > 2 * self.cells.distinct.len()) {
             return Err(Refusal::Damaged);
         }
         let mut heights = Self::begin(&self.cells, self.critical).map_err(|_| Refusal::Damaged)?;

@@ -8,8 +8,8 @@
 
 use std::cmp::Ordering;
 
-use crate::prefetch;
 use crate::curve::{Curve, Height};
+use crate::prefetch;
 
 /// Values whose cells are looked up at a time: independent of each other, their searches overlap.
 const AT_A_TIME: usize = 64;
@@ -36,22 +36,14 @@ impl Cells {
         }
         distinct.shrink_to_fit();
         repeated.shrink_to_fit();
-        Self {
-            distinct,
-            repeated,
-            r: reference.len() as u64,
-            w: window as u64,
-        }
+        Self { distinct, repeated, r: reference.len() as u64, w: window as u64 }
     }
 
     /// (m,) how often each distinct value is in the reference.
     fn counts(&self) -> impl Iterator<Item = u32> + '_ {
         let mut repeated = self.repeated.iter().peekable();
-        (0..self.distinct.len() as u32).map(move |place| {
-            repeated
-                .next_if(|more| more.0 == place)
-                .map_or(1, |more| more.1)
-        })
+        (0..self.distinct.len() as u32)
+            .map(move |place| repeated.next_if(|more| more.0 == place).map_or(1, |more| more.1))
     }
 
     pub fn divisor(&self) -> u64 {
@@ -155,9 +147,7 @@ impl<T: Height> Window<T> {
         if self.ring.len() < self.capacity {
             self.ring.push(cell);
             let ahead = self.ahead.add(new.0, self.ahead.len(), self.step);
-            let behind = self
-                .behind
-                .add(new.1, self.behind.len(), self.step.negated());
+            let behind = self.behind.add(new.1, self.behind.len(), self.step.negated());
             return ahead.max(behind);
         }
         let left = std::mem::replace(&mut self.ring[self.next], cell);
@@ -168,11 +158,7 @@ impl<T: Height> Window<T> {
         }
         // Which of the two is lower is as good as random: as numbers, for a branch would be guessed wrong half of the time
         let falls = cell < left;
-        let up = if falls {
-            self.step
-        } else {
-            self.step.negated()
-        };
+        let up = if falls { self.step } else { self.step.negated() };
         let (begin, end) = (new.0.min(old.0), new.0.max(old.0));
         let ahead = self.ahead.add(begin, end, up);
         let (begin, end) = (new.1.min(old.1), new.1.max(old.1));
@@ -208,10 +194,7 @@ impl<T: Height> Window<T> {
 
     pub fn update(&mut self, cells: &Cells, values: &[f64], flags: &mut Vec<i64>) {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-        {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
             // SAFETY: the processor has the features that the function is compiled for (tests::with_and_without_avx2).
             return unsafe { self.update_avx2(cells, values, flags) };
         }
@@ -232,9 +215,7 @@ mod tests {
     /// Values without a library: a linear congruential generator, 0 to 1.
     fn values(n: usize, mut seed: u64) -> Vec<f64> {
         let mut next = || {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             f64::from(u32::try_from(seed >> 40).unwrap()) / f64::from(1u32 << 24)
         };
         (0..n).map(|_| next()).collect()
@@ -243,27 +224,14 @@ mod tests {
     fn largest_by_counting(reference: &[f64], window: &[f64]) -> i64 {
         let (r, w) = (reference.len(), window.len());
         let difference = |edge: f64| {
-            let below =
-                |of: &[f64]| i64::try_from(of.iter().filter(|v| **v <= edge).count()).unwrap();
-            (below(window) * i64::try_from(r).unwrap()
-                - below(reference) * i64::try_from(w).unwrap())
-            .abs()
+            let below = |of: &[f64]| i64::try_from(of.iter().filter(|v| **v <= edge).count()).unwrap();
+            (below(window) * i64::try_from(r).unwrap() - below(reference) * i64::try_from(w).unwrap()).abs()
         };
-        reference
-            .iter()
-            .chain(window)
-            .map(|edge| difference(*edge))
-            .max()
-            .unwrap()
+        reference.iter().chain(window).map(|edge| difference(*edge)).max().unwrap()
     }
 
     fn agrees<T: Height>(r: usize, w: usize, round: f64) {
-        let rounded = |seed, n| {
-            values(n, seed)
-                .iter()
-                .map(|v| (v * round).round())
-                .collect::<Vec<_>>()
-        };
+        let rounded = |seed, n| values(n, seed).iter().map(|v| (v * round).round()).collect::<Vec<_>>();
         let (reference, stream) = (rounded(1, r), rounded(2, 6 * w));
         let cells = Cells::new(reference.clone(), w);
         let mut window = Window::<T>::new(&cells, 1);
@@ -271,10 +239,7 @@ mod tests {
         for (i, value) in stream.iter().enumerate() {
             window.update(&cells, &[*value], &mut Vec::new());
             if i + 1 >= w {
-                assert_eq!(
-                    window.largest() * divisor,
-                    largest_by_counting(&reference, &stream[i + 1 - w..=i])
-                );
+                assert_eq!(window.largest() * divisor, largest_by_counting(&reference, &stream[i + 1 - w..=i]));
             }
         }
     }
@@ -292,17 +257,11 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn with_and_without_avx2() {
-        if !is_x86_feature_detected!("avx2")
-            || !is_x86_feature_detected!("bmi1")
-            || !is_x86_feature_detected!("bmi2")
-        {
+        if !is_x86_feature_detected!("avx2") || !is_x86_feature_detected!("bmi1") || !is_x86_feature_detected!("bmi2") {
             return;
         }
         let cells = Cells::new(values(1_000, 3), 200);
-        let (mut plain, mut fast) = (
-            Window::<i16>::new(&cells, 100),
-            Window::<i16>::new(&cells, 100),
-        );
+        let (mut plain, mut fast) = (Window::<i16>::new(&cells, 100), Window::<i16>::new(&cells, 100));
         let (mut plainly, mut quickly) = (Vec::new(), Vec::new());
         let stream = values(20_000, 4);
         plain.update_any(&cells, &stream, &mut plainly);
@@ -323,27 +282,13 @@ mod tests {
         let circle = [999.0, 0.0, 500.0, 999.0, 10.0, 510.0, 999.0, 300.0];
         let stream: Vec<f64> = circle.iter().cycle().take(100_000).copied().collect();
         window.update(&cells, &stream, &mut Vec::new());
-        assert_eq!(
-            window.largest(),
-            largest_by_counting(&reference, &stream[stream.len() - 3..])
-        );
+        assert_eq!(window.largest(), largest_by_counting(&reference, &stream[stream.len() - 3..]));
     }
 
     #[test]
     fn no_value_makes_it_panic() {
         let cells = Cells::new(values(10, 5), 4);
         let mut window = Window::<i16>::new(&cells, 1);
-        window.update(
-            &cells,
-            &[
-                f64::NAN,
-                f64::INFINITY,
-                f64::NEG_INFINITY,
-                1e308,
-                -0.0,
-                f64::NAN,
-            ],
-            &mut Vec::new(),
-        );
+        window.update(&cells, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e308, -0.0, f64::NAN], &mut Vec::new());
     }
 }

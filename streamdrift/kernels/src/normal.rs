@@ -16,8 +16,7 @@ pub struct Scores {
 impl Scores {
     #[new]
     fn new(table: PyReadonlyArray2<'_, i64>) -> PyResult<Self> {
-        let wrong =
-            || PyValueError::new_err("a score table has four columns of integers below 2^31");
+        let wrong = || PyValueError::new_err("a score table has four columns of integers below 2^31");
         let view = table.as_array();
         if view.ncols() != 4 {
             return Err(wrong());
@@ -65,38 +64,22 @@ pub struct Clock {
 
 impl Clock {
     /// (96, 4) by the quarter of an hour, (7, 4) by the day.
-    pub fn new(
-        day: &PyReadonlyArray2<'_, i32>,
-        week: &PyReadonlyArray2<'_, i32>,
-    ) -> PyResult<Self> {
-        Ok(Self {
-            day: rows(day, 96)?,
-            week: rows(week, 7)?,
-        })
+    pub fn new(day: &PyReadonlyArray2<'_, i32>, week: &PyReadonlyArray2<'_, i32>) -> PyResult<Self> {
+        Ok(Self { day: rows(day, 96)?, week: rows(week, 7)? })
     }
 
     #[inline]
     pub fn at(&self, time: i64) -> [i64; 4] {
         let day = time.div_euclid(DAY_MS);
         let quarter = (time - day * DAY_MS) / (DAY_MS / 96);
-        let (of_day, of_week) = (
-            &self.day[quarter as usize],
-            &self.week[day.rem_euclid(7) as usize],
-        );
+        let (of_day, of_week) = (&self.day[quarter as usize], &self.week[day.rem_euclid(7) as usize]);
         std::array::from_fn(|c| i64::from(of_day[c]) + i64::from(of_week[c]))
     }
 }
 
 fn rows(table: &PyReadonlyArray2<'_, i32>, n: usize) -> PyResult<Vec<[i32; 4]>> {
     if table.shape() != [n, 4] {
-        return Err(PyValueError::new_err(format!(
-            "a clock has {n} rows of four scores"
-        )));
+        return Err(PyValueError::new_err(format!("a clock has {n} rows of four scores")));
     }
-    Ok(table
-        .as_array()
-        .rows()
-        .into_iter()
-        .map(|row| std::array::from_fn(|c| row[c]))
-        .collect())
+    Ok(table.as_array().rows().into_iter().map(|row| std::array::from_fn(|c| row[c])).collect())
 }

@@ -26,23 +26,11 @@ struct State {
 }
 
 /// river's start values: the first deviation replaces both extremes.
-const BEGIN: State = State {
-    n: 0.0,
-    mean: 0.0,
-    up: 0.0,
-    down: 0.0,
-    up_min: f64::INFINITY,
-    down_max: -1.0,
-};
+const BEGIN: State = State { n: 0.0, mean: 0.0, up: 0.0, down: 0.0, up_min: f64::INFINITY, down_max: -1.0 };
 
 impl State {
     fn update(&mut self, values: &[f64], settings: Settings, flags: &mut Vec<i64>) {
-        let Settings {
-            delta,
-            threshold,
-            alpha,
-            ..
-        } = settings;
+        let Settings { delta, threshold, alpha, .. } = settings;
         let least = settings.min_instances as f64;
         let mut s = *self;
         for (i, &value) in (0..).zip(values) {
@@ -84,23 +72,11 @@ impl PageHinkley {
 impl PageHinkley {
     #[new]
     fn new(delta: f64, threshold: f64, min_instances: u64, alpha: f64) -> Self {
-        Self {
-            settings: Settings {
-                delta,
-                threshold,
-                min_instances,
-                alpha,
-            },
-            state: BEGIN,
-        }
+        Self { settings: Settings { delta, threshold, min_instances, alpha }, state: BEGIN }
     }
 
     /// Take a block of n values; return the indices (0 to n-1) at which it flagged.
-    fn update<'py>(
-        &mut self,
-        py: Python<'py>,
-        values: PyReadonlyArray1<'py, f64>,
-    ) -> Bound<'py, PyArray1<i64>> {
+    fn update<'py>(&mut self, py: Python<'py>, values: PyReadonlyArray1<'py, f64>) -> Bound<'py, PyArray1<i64>> {
         block::flags(py, &values, |block, flags| {
             self.state.update(block, self.settings, flags);
         })
@@ -110,18 +86,8 @@ impl PageHinkley {
     fn snapshot<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let mut to = Writer::new(Kind::PageHinkley);
         let (settings, state) = (self.settings, self.state);
-        to.f64(settings.delta)
-            .f64(settings.threshold)
-            .u64(settings.min_instances)
-            .f64(settings.alpha);
-        for number in [
-            state.n,
-            state.mean,
-            state.up,
-            state.down,
-            state.up_min,
-            state.down_max,
-        ] {
+        to.f64(settings.delta).f64(settings.threshold).u64(settings.min_instances).f64(settings.alpha);
+        for number in [state.n, state.mean, state.up, state.down, state.up_min, state.down_max] {
             to.f64(number);
         }
         PyBytes::new(py, &to.seal())
@@ -130,12 +96,8 @@ impl PageHinkley {
     /// Go on where a snapshot was taken.
     fn restore(&mut self, state: &[u8]) -> Result<(), Refusal> {
         let mut from = Reader::open(Kind::PageHinkley, state)?;
-        let settings = Settings {
-            delta: from.f64()?,
-            threshold: from.f64()?,
-            min_instances: from.u64()?,
-            alpha: from.f64()?,
-        };
+        let settings =
+            Settings { delta: from.f64()?, threshold: from.f64()?, min_instances: from.u64()?, alpha: from.f64()? };
         same(settings == self.settings)?;
         let restored = State {
             n: from.f64()?,
@@ -157,12 +119,7 @@ mod tests {
 
     #[test]
     fn flags_a_step_whatever_the_blocks() {
-        let settings = Settings {
-            delta: 0.005,
-            threshold: 50.0,
-            min_instances: 30,
-            alpha: 0.9999,
-        };
+        let settings = Settings { delta: 0.005, threshold: 50.0, min_instances: 30, alpha: 0.9999 };
         let values: Vec<f64> = (0..400).map(|i| if i < 200 { 0.0 } else { 1.0 }).collect();
         let (mut whole, mut flags) = (BEGIN, Vec::new());
         whole.update(&values, settings, &mut flags);

@@ -25,19 +25,9 @@ pub struct Limits {
 
 impl Limits {
     /// `spells` in any order.
-    pub fn new(
-        mut spells: Vec<(f64, i64)>,
-        longest: i64,
-        least: i64,
-        least_repeating: i64,
-    ) -> Self {
+    pub fn new(mut spells: Vec<(f64, i64)>, longest: i64, least: i64, least_repeating: i64) -> Self {
         spells.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Self {
-            spells,
-            longest,
-            least,
-            least_repeating,
-        }
+        Self { spells, longest, least, least_repeating }
     }
 
     fn limit(&self, value: f64) -> i64 {
@@ -53,11 +43,7 @@ impl Limits {
 impl Run {
     /// A run that no value was in yet is told by NaN.
     pub fn new(value: f64, length: i64, since: i64) -> Self {
-        Self {
-            value,
-            length,
-            since,
-        }
+        Self { value, length, since }
     }
 
     /// Value, length, and event time of its first value.

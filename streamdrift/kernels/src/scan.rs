@@ -37,11 +37,7 @@ impl Normal {
     fn evidence(&self, sum: i64, events: usize, up: bool) -> f64 {
         let length = (events as i64 * UNIT) as f64;
         let d = (sum as f64 / length - self.mean) / self.sd;
-        let (excess, skew) = if up {
-            (d - self.high, self.skew_up)
-        } else {
-            (self.low - d, self.skew_down)
-        };
+        let (excess, skew) = if up { (d - self.high, self.skew_up) } else { (self.low - d, self.skew_down) };
         let excess = excess.max(0.0);
         let gauss = self.size * excess * excess / 2.0;
         if gauss < 2.0 {
@@ -159,13 +155,7 @@ impl<const C: usize> Scan<C> {
     /// From here on what is pushed can be taken back.
     pub fn mark(&mut self) {
         self.undo.clear();
-        self.before = (
-            self.partial,
-            self.partial_time,
-            self.filled,
-            self.stretches,
-            self.oldest,
-        );
+        self.before = (self.partial, self.partial_time, self.filled, self.stretches, self.oldest);
     }
 
     /// Take back what was pushed since the mark.
@@ -174,13 +164,7 @@ impl<const C: usize> Scan<C> {
             self.sums[slot] = sum;
             self.firsts[slot] = first;
         }
-        (
-            self.partial,
-            self.partial_time,
-            self.filled,
-            self.stretches,
-            self.oldest,
-        ) = self.before;
+        (self.partial, self.partial_time, self.filled, self.stretches, self.oldest) = self.before;
     }
 
     /// Whether every sum that a window can reach is the same: nothing but zeros came.
@@ -243,11 +227,7 @@ impl<const C: usize> Scan<C> {
             if length > t {
                 break;
             }
-            let back = if slot >= length {
-                slot - length
-            } else {
-                slot + KEPT - length
-            };
+            let back = if slot >= length { slot - length } else { slot + KEPT - length };
             let then = &self.sums[back];
             for c in 0..C {
                 let sum = now[c] - then[c];
@@ -259,25 +239,10 @@ impl<const C: usize> Scan<C> {
 
     /// The state as the reference engine has it.
     pub fn told(&self) -> Told {
-        let sums = (self.oldest..=self.stretches)
-            .map(|s| self.sums[s % KEPT].to_vec())
-            .collect();
-        let firsts = (self.oldest + 1..=self.stretches)
-            .map(|s| self.firsts[s % KEPT])
-            .collect();
-        let since = if self.filled == 0 {
-            0
-        } else {
-            self.partial_time
-        };
-        (
-            sums,
-            firsts,
-            self.partial.to_vec(),
-            since,
-            self.filled,
-            self.stretches,
-        )
+        let sums = (self.oldest..=self.stretches).map(|s| self.sums[s % KEPT].to_vec()).collect();
+        let firsts = (self.oldest + 1..=self.stretches).map(|s| self.firsts[s % KEPT]).collect();
+        let since = if self.filled == 0 { 0 } else { self.partial_time };
+        (sums, firsts, self.partial.to_vec(), since, self.filled, self.stretches)
     }
 
     /// Take over a state that the reference engine had; what does not fit is an error in words.
@@ -291,9 +256,7 @@ impl<const C: usize> Scan<C> {
             && partial.len() == C
             && sums.iter().all(|sum| sum.len() == C);
         if !fits {
-            return Err(format!(
-                "a scan of {C} scores can't go on from {kept} sums after {stretches} stretches"
-            ));
+            return Err(format!("a scan of {C} scores can't go on from {kept} sums after {stretches} stretches"));
         }
         self.oldest = stretches + 1 - kept;
         for (i, sum) in sums.iter().enumerate() {
@@ -314,25 +277,13 @@ mod tests {
     use super::*;
 
     fn normal() -> Normal {
-        Normal {
-            mean: 0.0,
-            sd: 1.0,
-            size: 16.0,
-            low: 0.0,
-            high: 0.0,
-            skew_up: 0.0,
-            skew_down: 0.0,
-            n: 5e3,
-        }
+        Normal { mean: 0.0, sd: 1.0, size: 16.0, low: 0.0, high: 0.0, skew_up: 0.0, skew_down: 0.0, n: 5e3 }
     }
 
     #[test]
     fn bounds_stand_where_the_evidence_is() {
         for skew in [0.0, 0.5, 30.0] {
-            let one = Normal {
-                skew_up: skew,
-                ..normal()
-            };
+            let one = Normal { skew_up: skew, ..normal() };
             let bound = one.bound(16, 13.0, true);
             assert!(one.evidence(bound, 16, true) >= 13.0 * (1.0 - MARGIN));
             assert!(one.evidence(bound - 1, 16, true) < 13.0);

@@ -43,10 +43,7 @@ impl Kind {
 pub enum Refusal {
     Damaged,
     Newer(u16),
-    Other {
-        of: &'static str,
-        wanted: &'static str,
-    },
+    Other { of: &'static str, wanted: &'static str },
     Settings,
 }
 
@@ -60,9 +57,7 @@ impl From<Refusal> for PyErr {
             Refusal::Other { of, wanted } => format!("this is a snapshot of {of}, not of {wanted}"),
             Refusal::Settings => "the snapshot was made with other settings, or another reference".to_owned(),
         };
-        PyValueError::new_err(format!(
-            "{why}; rebuild the state by reading the events again"
-        ))
+        PyValueError::new_err(format!("{why}; rebuild the state by reading the events again"))
     }
 }
 
@@ -116,15 +111,9 @@ impl<'a> Reader<'a> {
         if crc32fast::hash(sealed).to_le_bytes() != checksum || &sealed[..3] != MAGIC {
             return Err(Refusal::Damaged);
         }
-        let of = Kind::ALL
-            .into_iter()
-            .find(|k| k.code() == sealed[3])
-            .map_or("another kernel", Kind::name);
+        let of = Kind::ALL.into_iter().find(|k| k.code() == sealed[3]).map_or("another kernel", Kind::name);
         if of != kind.name() {
-            return Err(Refusal::Other {
-                of,
-                wanted: kind.name(),
-            });
+            return Err(Refusal::Other { of, wanted: kind.name() });
         }
         match u16::from_le_bytes([sealed[4], sealed[5]]) {
             VERSION => Ok(Self(&sealed[HEADER..])),
@@ -184,10 +173,7 @@ mod tests {
     fn numbers_come_back() {
         let bytes = sealed();
         let mut reader = Reader::open(Kind::Adwin, &bytes).unwrap();
-        assert_eq!(
-            (reader.u32(), reader.f64(), reader.u32()),
-            (Ok(7), Ok(-0.5), Err(Refusal::Damaged))
-        );
+        assert_eq!((reader.u32(), reader.f64(), reader.u32()), (Ok(7), Ok(-0.5), Err(Refusal::Damaged)));
         assert_eq!(reader.end(), Ok(()));
     }
 
@@ -195,16 +181,10 @@ mod tests {
     fn every_changed_or_missing_byte_is_seen() {
         let bytes = sealed();
         for i in 0..bytes.len() {
-            assert_eq!(
-                Reader::open(Kind::Adwin, &bytes[..i]).unwrap_err(),
-                Refusal::Damaged
-            );
+            assert_eq!(Reader::open(Kind::Adwin, &bytes[..i]).unwrap_err(), Refusal::Damaged);
             let mut changed = bytes.clone();
             changed[i] ^= 4;
-            assert_eq!(
-                Reader::open(Kind::Adwin, &changed).unwrap_err(),
-                Refusal::Damaged
-            );
+            assert_eq!(Reader::open(Kind::Adwin, &changed).unwrap_err(), Refusal::Damaged);
         }
     }
 
@@ -212,18 +192,9 @@ mod tests {
     fn another_kernel_and_a_newer_version_are_named() {
         let bytes = sealed();
         let refusal = Reader::open(Kind::SlidingKs, &bytes).unwrap_err();
-        assert_eq!(
-            refusal,
-            Refusal::Other {
-                of: "adwin",
-                wanted: "ks"
-            }
-        );
+        assert_eq!(refusal, Refusal::Other { of: "adwin", wanted: "ks" });
         let mut writer = Writer::new(Kind::Adwin);
         writer.0[4] = 2;
-        assert_eq!(
-            Reader::open(Kind::Adwin, &writer.seal()).unwrap_err(),
-            Refusal::Newer(VERSION + 1)
-        );
+        assert_eq!(Reader::open(Kind::Adwin, &writer.seal()).unwrap_err(), Refusal::Newer(VERSION + 1));
     }
 }

@@ -23,22 +23,15 @@ pub fn scan<const C: usize>(told: &Judged<'_>) -> PyResult<Scan<C>> {
     let by_window = |array: &Bound<'_, PyAny>| {
         let found = array.extract::<PyReadonlyArray2<'_, f64>>()?;
         if found.shape() != [WINDOWS.len(), C] {
-            return Err(PyValueError::new_err(format!(
-                "a calibration of {C} scores was expected"
-            )));
+            return Err(PyValueError::new_err(format!("a calibration of {C} scores was expected")));
         }
         Ok(found.as_array().to_owned())
     };
     let (mean, sd, n) = (by_score(mean)?, by_score(sd)?, by_score(n)?);
     let (skew_up, skew_down) = (by_score(skew_up)?, by_score(skew_down)?);
     let (size, low, high) = (by_window(size)?, by_window(low)?, by_window(high)?);
-    if [&mean, &sd, &n, &skew_up, &skew_down]
-        .iter()
-        .any(|array| array.len() != C)
-    {
-        return Err(PyValueError::new_err(format!(
-            "a calibration of {C} scores was expected"
-        )));
+    if [&mean, &sd, &n, &skew_up, &skew_down].iter().any(|array| array.len() != C) {
+        return Err(PyValueError::new_err(format!("a calibration of {C} scores was expected")));
     }
     let normal = |w: usize, c: usize| Normal {
         mean: mean[c],
@@ -50,38 +43,24 @@ pub fn scan<const C: usize>(told: &Judged<'_>) -> PyResult<Scan<C>> {
         skew_down: skew_down[c],
         n: n[c],
     };
-    let table: Vec<Vec<Normal>> = (0..WINDOWS.len())
-        .map(|w| (0..C).map(|c| normal(w, c)).collect())
-        .collect();
+    let table: Vec<Vec<Normal>> = (0..WINDOWS.len()).map(|w| (0..C).map(|c| normal(w, c)).collect()).collect();
     Ok(Scan::new(&table, *threshold, *up, *down))
 }
 
-pub fn wanted<'py, T: FromPyObjectOwned<'py>>(
-    parts: &Bound<'py, PyDict>,
-    name: &str,
-) -> PyResult<Option<T>> {
+pub fn wanted<'py, T: FromPyObjectOwned<'py>>(parts: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<T>> {
     match parts.get_item(name)? {
         Some(value) if !value.is_none() => value.extract().map(Some).map_err(Into::into),
         _ => Ok(None),
     }
 }
 
-pub fn needed<'py, T: FromPyObjectOwned<'py>>(
-    parts: &Bound<'py, PyDict>,
-    name: &str,
-) -> PyResult<T> {
+pub fn needed<'py, T: FromPyObjectOwned<'py>>(parts: &Bound<'py, PyDict>, name: &str) -> PyResult<T> {
     wanted(parts, name)?.ok_or_else(|| PyValueError::new_err(format!("{name} is missing")))
 }
 
 /// Sums, first times, partial sum, its time, events in it, stretches: attributes of `confirm.Scan`.
-pub type Arrays<'py> = (
-    Bound<'py, PyArray2<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i64>>,
-    i64,
-    usize,
-    usize,
-);
+pub type Arrays<'py> =
+    (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, i64, usize, usize);
 
 pub fn arrays<'py, const C: usize>(py: Python<'py>, scan: &Scan<C>) -> PyResult<Arrays<'py>> {
     let (sums, firsts, partial, partial_time, filled, stretches) = scan.told();
@@ -104,28 +83,12 @@ pub fn adopt<const C: usize>(scan: &mut Scan<C>, told: &Bound<'_, PyTuple>) -> P
         usize,
         usize,
     ) = told.extract()?;
-    let sums = sums
-        .as_array()
-        .rows()
-        .into_iter()
-        .map(|row| row.to_vec())
-        .collect();
-    let told: Told = (
-        sums,
-        firsts.as_array().to_vec(),
-        partial.as_array().to_vec(),
-        partial_time,
-        filled,
-        stretches,
-    );
+    let sums = sums.as_array().rows().into_iter().map(|row| row.to_vec()).collect();
+    let told: Told = (sums, firsts.as_array().to_vec(), partial.as_array().to_vec(), partial_time, filled, stretches);
     scan.adopt(&told).map_err(PyValueError::new_err)
 }
 
-pub fn taken_over<const C: usize>(
-    scan: &mut Option<Scan<C>>,
-    told: &Bound<'_, PyDict>,
-    name: &str,
-) -> PyResult<()> {
+pub fn taken_over<const C: usize>(scan: &mut Option<Scan<C>>, told: &Bound<'_, PyDict>, name: &str) -> PyResult<()> {
     match scan {
         Some(scan) => adopt(scan, &needed(told, name)?),
         None => Ok(()),

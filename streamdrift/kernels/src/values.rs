@@ -68,11 +68,8 @@ pub struct Values {
 impl Values {
     /// See `ValueWatch.parts`.
     pub fn new(parts: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let clock: Option<(PyReadonlyArray2<'_, i32>, PyReadonlyArray2<'_, i32>)> =
-            wanted(parts, "clock")?;
-        let clock = clock
-            .map(|(day, week)| Clock::new(&day, &week))
-            .transpose()?;
+        let clock: Option<(PyReadonlyArray2<'_, i32>, PyReadonlyArray2<'_, i32>)> = wanted(parts, "clock")?;
+        let clock = clock.map(|(day, week)| Clock::new(&day, &week)).transpose()?;
         let far: Option<(f64, f64, Judged<'_>)> = wanted(parts, "far")?;
         let unseen: Option<(f64, Judged<'_>)> = wanted(parts, "unseen")?;
         let run: Option<(Vec<(f64, i64)>, i64, i64, i64)> = wanted(parts, "run")?;
@@ -85,23 +82,12 @@ impl Values {
             scores: needed(parts, "scores")?,
             clock,
             scan: scan(&needed(parts, "scan")?)?,
-            far: far
-                .map(|(low, high, judged)| scan(&judged).map(|scan| (low, high, scan)))
-                .transpose()?,
-            unseen: unseen
-                .map(|(first, judged)| scan(&judged).map(|scan| (first, scan)))
-                .transpose()?,
+            far: far.map(|(low, high, judged)| scan(&judged).map(|scan| (low, high, scan))).transpose()?,
+            unseen: unseen.map(|(first, judged)| scan(&judged).map(|scan| (first, scan))).transpose()?,
             run: run.map(|(spells, longest, least, repeating)| {
-                (
-                    Run::new(f64::NAN, 0, 0),
-                    Limits::new(spells, longest, least, repeating),
-                )
+                (Run::new(f64::NAN, 0, 0), Limits::new(spells, longest, least, repeating))
             }),
-            recent: Recent {
-                values: Vec::new(),
-                next: 0,
-                kept: kept.max(1),
-            },
+            recent: Recent { values: Vec::new(), next: 0, kept: kept.max(1) },
             adwin: wanted(parts, "adwin")?,
             page_hinkley: wanted(parts, "page_hinkley")?,
             ks: wanted(parts, "ks")?,
@@ -113,26 +99,11 @@ impl Values {
     /// Write the state into a dictionary, as `ValueWatch.told` does.
     pub fn told(&self, py: Python<'_>, told: &Bound<'_, PyDict>) -> PyResult<()> {
         told.set_item("scan", arrays(py, &self.scan)?)?;
-        told.set_item(
-            "far",
-            self.far
-                .as_ref()
-                .map(|(_, _, scan)| arrays(py, scan))
-                .transpose()?,
-        )?;
-        told.set_item(
-            "unseen",
-            self.unseen
-                .as_ref()
-                .map(|(_, scan)| arrays(py, scan))
-                .transpose()?,
-        )?;
+        told.set_item("far", self.far.as_ref().map(|(_, _, scan)| arrays(py, scan)).transpose()?)?;
+        told.set_item("unseen", self.unseen.as_ref().map(|(_, scan)| arrays(py, scan)).transpose()?)?;
         told.set_item("run", self.run.as_ref().map(|(run, _)| run.told()))?;
         told.set_item("recent", PyArray1::from_vec(py, self.recent.in_order()))?;
-        told.set_item(
-            "flags",
-            self.flags.map(|one| (one.count, one.latest)).to_vec(),
-        )?;
+        told.set_item("flags", self.flags.map(|one| (one.count, one.latest)).to_vec())?;
         told.set_item("seen", self.seen)
     }
 
@@ -225,13 +196,7 @@ impl Values {
     }
 
     /// Whether none of the values calls for a look; where one does, some of them may be in the sums already.
-    fn scanned(
-        &mut self,
-        values: &[f64],
-        times: &[i64],
-        reference: &Reference<'_>,
-        table: &[[i32; 4]],
-    ) -> bool {
+    fn scanned(&mut self, values: &[f64], times: &[i64], reference: &Reference<'_>, table: &[[i32; 4]]) -> bool {
         if let Some((run, limits)) = &mut self.run {
             if !run.take(values, times, limits) {
                 return false;
@@ -245,10 +210,7 @@ impl Values {
         if let Some((first, scan)) = &mut self.unseen {
             let quiet = if values.iter().any(|value| value >= first) {
                 let unit = |value: &f64| if value >= first { UNIT } else { 0 };
-                values
-                    .iter()
-                    .zip(times)
-                    .all(|(value, &time)| scan.push([unit(value)], time))
+                values.iter().zip(times).all(|(value, &time)| scan.push([unit(value)], time))
             } else {
                 scan.push_zeros(times)
             };
@@ -287,26 +249,13 @@ impl Values {
         z: &mut Vec<f64>,
         flags: &mut Vec<i64>,
     ) -> PyResult<bool> {
-        let (distinct, below) = (
-            self.distinct.bind(py).readonly(),
-            self.below.bind(py).readonly(),
-        );
+        let (distinct, below) = (self.distinct.bind(py).readonly(), self.below.bind(py).readonly());
         let (distinct, below) = (distinct.as_slice()?, below.as_slice()?);
-        let reference = Reference {
-            distinct,
-            below,
-            mean: self.mean,
-            sd: self.sd,
-        };
+        let reference = Reference { distinct, below, mean: self.mean, sd: self.sd };
         let scores = self.scores.clone_ref(py);
         let table = &scores.get().rows;
-        if distinct.is_empty()
-            || below.len() != distinct.len()
-            || table.len() <= 2 * below[below.len() - 1] as usize
-        {
-            return Err(PyValueError::new_err(
-                "reference and score table don't belong together",
-            ));
+        if distinct.is_empty() || below.len() != distinct.len() || table.len() <= 2 * below[below.len() - 1] as usize {
+            return Err(PyValueError::new_err("reference and score table don't belong together"));
         }
         let before = self.run.as_ref().map(|(run, _)| run.clone());
         self.mark();
@@ -319,18 +268,9 @@ impl Values {
         for detector in 0..3 {
             flags.clear();
             match detector {
-                0 => self
-                    .adwin
-                    .as_ref()
-                    .map(|one| one.bind(py).borrow_mut().feed(z, flags)),
-                1 => self
-                    .page_hinkley
-                    .as_ref()
-                    .map(|one| one.bind(py).borrow_mut().feed(z, flags)),
-                _ => self
-                    .ks
-                    .as_ref()
-                    .map(|one| one.bind(py).borrow_mut().feed(values, flags)),
+                0 => self.adwin.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
+                1 => self.page_hinkley.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
+                _ => self.ks.as_ref().map(|one| one.bind(py).borrow_mut().feed(values, flags)),
             };
             self.flagged(detector, flags);
         }

@@ -62,20 +62,8 @@ impl Watch {
     /// `seen` of the clean values.
     fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let told = PyDict::new(py);
-        told.set_item(
-            "missing",
-            self.missing
-                .as_ref()
-                .map(|scan| arrays(py, scan))
-                .transpose()?,
-        )?;
-        told.set_item(
-            "invalid",
-            self.invalid
-                .as_ref()
-                .map(|scan| arrays(py, scan))
-                .transpose()?,
-        )?;
+        told.set_item("missing", self.missing.as_ref().map(|scan| arrays(py, scan)).transpose()?)?;
+        told.set_item("invalid", self.invalid.as_ref().map(|scan| arrays(py, scan)).transpose()?)?;
         if let Some(watched) = &self.values {
             watched.told(py, &told)?;
         }
@@ -207,13 +195,7 @@ impl Watch {
     }
 
     /// Take a part, or none of it.
-    fn part(
-        &mut self,
-        py: Python<'_>,
-        values: &[f64],
-        kinds: Option<&[u8]>,
-        times: &[i64],
-    ) -> PyResult<bool> {
+    fn part(&mut self, py: Python<'_>, values: &[f64], kinds: Option<&[u8]>, times: &[i64]) -> PyResult<bool> {
         let kind = self.kind;
         if kinds.is_some_and(|kinds| kinds.iter().any(|&one| one != kind && one > NULL)) {
             return Ok(false);
@@ -231,10 +213,7 @@ impl Watch {
         for lane in [&mut self.missing, &mut self.invalid].into_iter().flatten() {
             lane.mark();
         }
-        let mut quiet = self
-            .invalid
-            .as_mut()
-            .is_none_or(|lane| lane.push_zeros(times));
+        let mut quiet = self.invalid.as_mut().is_none_or(|lane| lane.push_zeros(times));
         if let (true, Some(lane)) = (quiet, &mut self.missing) {
             quiet = match kinds {
                 Some(kinds) if !all => kinds.iter().zip(times).all(|(&one, &time)| {
@@ -245,11 +224,7 @@ impl Watch {
             };
         }
         if let (true, Some(watched)) = (quiet, &mut self.values) {
-            let (clean, clean_times) = if all {
-                (values, times)
-            } else {
-                (&room.values[..], &room.times[..])
-            };
+            let (clean, clean_times) = if all { (values, times) } else { (&room.values[..], &room.times[..]) };
             quiet = watched.take(py, clean, clean_times, &mut room.z, &mut room.flags)?;
         }
         if !quiet {
