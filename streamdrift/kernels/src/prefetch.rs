@@ -5,7 +5,7 @@ use pyo3::Py;
 /// Bytes of a line, and of one array that are asked for at most.
 const LINE: usize = 64;
 const BYTES_MAX: usize = 4096;
-/// What Python and PyO3 put before an object's own value.
+/// What Python and `PyO3` put before an object's own value.
 const HEAD: usize = 32;
 
 /// Ask for what a slice lies in.

@@ -203,10 +203,12 @@ impl Watch {
         let room = &mut self.room;
         let all = kinds.is_none_or(|kinds| kinds.iter().all(|&one| one == kind));
         if !all {
-            (room.values.clear(), room.times.clear());
+            room.values.clear();
+            room.times.clear();
             for (i, &one) in kinds.unwrap_or_default().iter().enumerate() {
                 if one == kind {
-                    (room.values.push(values[i]), room.times.push(times[i]));
+                    room.values.push(values[i]);
+                    room.times.push(times[i]);
                 }
             }
         }
