@@ -165,9 +165,9 @@ class Learning:
         kinds, numbers, ages, times = self._kinds[0], self._numbers[0], self._ages[0], self._times[0]
         full = self._end(counted, ages) or len(kinds) + 1
         spans = np.maximum.accumulate(times) - times[0] >= FIRST_SPAN_MS
-        while self._first < self._wanted:
-            ready = np.flatnonzero(spans & (ages >= self._first) & (counted >= min(self._target, self._first)))
-            if not len(ready) or ready[0] + 1 >= full:
+        while self._first < self._wanted and not self._begun:
+            ready = np.flatnonzero(spans & (ages >= self._first) & (counted >= self._target))
+            if not len(ready) or not before <= ready[0] < full - 1:
                 return []
             end = int(ready[0]) + 1
             missing = kinds[:end] <= NULL
