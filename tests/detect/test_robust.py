@@ -30,25 +30,27 @@ def test_it_is_what_its_paper_says(n: int) -> None:
 @pytest.mark.parametrize(
     ("draw", "shrunk"),
     [
-        (RNG.standard_normal, 1.0),
-        (lambda n: RNG.standard_t(2, n), 0.7),
-        (lambda n: RNG.lognormal(0, 1.5, n), 0.5),
-        (RNG.standard_cauchy, 0.2),
+        (lambda rng, n: rng.standard_normal(n), 1.0),
+        (lambda rng, n: rng.standard_t(2, n), 0.7),
+        (lambda rng, n: rng.lognormal(0, 1.5, n), 0.5),
+        (lambda rng, n: rng.standard_cauchy(n), 0.2),
     ],
     ids=["normal", "t2", "lognormal", "cauchy"],
 )
 def test_a_shift_by_the_width_of_the_bulk_is_one_whatever_the_tails(
-    draw: Callable[[int], Floats], shrunk: float
+    draw: Callable[[np.random.Generator, int], Floats], shrunk: float
 ) -> None:
-    """Error of the mean of 40 windows of 500: .01, of skewed values less than .2 by the skewness itself."""
-    sizes, plain, spreads = [], [], []
+    """Error of the mean of 40 windows of 500: .01, of skewed values less than .2 by the skewness itself; of spreads .06."""
+    rng = np.random.default_rng(7)  # its own: what is drawn must not hang on which tests ran before
+    sizes: list[float | None] = []
+    plain, spreads = [], []
     for _ in range(40):
-        then, now = draw(5_000), draw(500)
+        then, now = draw(rng, 5_000), draw(rng, 500)
         width = float(np.subtract(*np.percentile(then, [75, 25]))) / IQR_SD
         sizes.append(robust.shift(then, now + width))
         plain.append((now.mean() + width - then.mean()) / then.std())
         spreads.append(robust.spread(then, 3 * now))
-    assert float(np.mean(spreads)) == pytest.approx(3, rel=0.25)
+    assert np.mean(np.array(spreads, float)) == pytest.approx(3, abs=0.25)
     assert np.mean(np.array(sizes, float)) == pytest.approx(1, abs=0.2)
     assert np.median(plain) <= shrunk * 1.05
 
