@@ -12,12 +12,13 @@ import pytest
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
-from streamdrift.blocks.column import NUMBER, Floats
+from streamdrift.blocks.column import NUMBER, Column, Floats
 from streamdrift.detect import baseline
 from streamdrift.detect.age import Age
 from streamdrift.detect.bank import Bank
 from streamdrift.detect.calibration import calibrate, score_table
 from streamdrift.detect.confirm import Scan
+from streamdrift.detect.learning import Learned, Learning
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 from tests.detect.test_bank import START, detect, records
@@ -191,3 +192,22 @@ def test_batches_change_nothing_of_a_first_look() -> None:
 def test_first_looks_are_silent_where_nothing_moves() -> None:
     # 40 series × 9,000 events after their first look: at .01 per series and 10,000 events .4 false alerts are expected
     assert sum(len(values_alerts(slow(250, 10_000, 10_000, 0.0, seed))) for seed in range(40)) <= 2
+
+
+def test_no_look_ends_in_rows_of_an_earlier_batch() -> None:
+    """A small segment that is held back at 800 values, and would do with the 1,000 that it had before its next look."""
+    rng = np.random.default_rng(0)
+    n = 5_000
+    values = np.zeros(n)
+    for i in range(1, n):
+        values[i] = 0.75 * values[i - 1] + rng.standard_normal()
+    learning = Learning(5_000, 100, 1_000, 100)
+    ages, times = np.arange(1, n + 1) * 60, np.arange(n) * (DAY // 50)
+    looks: list[Learned] = []
+    for begin in range(0, n, 50):
+        rows = slice(begin, begin + 50)
+        looks += (found := learning.add(Column(values[rows]), ages[rows], times[rows]))
+        assert all(0 < learned.rows <= 50 for learned in found)
+        if looks and looks[-1].done:
+            break
+    assert [(learned.first, learned.done) for learned in looks] == [(False, False), (False, True)]
