@@ -15,12 +15,11 @@ import orjson
 
 from streamdrift.alerts import rfc3339
 from streamdrift.embedded.outputs import STDIO
-from streamdrift.embedded.rebaseline import moment, write
+from streamdrift.embedded.rebaseline import change, moment, write
 from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.acknowledgements import Acknowledgement
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.events.change import REBASELINE
 from streamdrift.settings import Settings
 
 FEATURES_MAX = 1_000
@@ -113,12 +112,4 @@ def order_of(incident: Incident, at: int) -> dict[str, object]:
     features = sorted({alert.feature for alert in incident.firing})
     if incident.beyond or len(features) > FEATURES_MAX:
         features = []
-    named = ", ".join(features[:3]) + (f" and {len(features) - 3} more" if len(features) > 3 else "")
-    where = "".join(f" in {dimension}={value}" for dimension, value in segment.items())
-    return {
-        "change_id": f"acknowledged-{incident.incident_id}",
-        "occurred_at": rfc3339(at),
-        "kind": REBASELINE,
-        "summary": f"new reference for {named or 'every feature'} of {incident.model}{where}",
-        "scope": {"models": [incident.model], "features": features, "segments": segment},
-    }
+    return change(f"acknowledged-{incident.incident_id}", rfc3339(at), incident.model, features, segment)

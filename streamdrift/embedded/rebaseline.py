@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +73,23 @@ def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
         raise SettingsProblem(f"--segment {options.segment} is not DIM=VALUE, as in origin=EWR")
     at = rfc3339(now_ms if options.at is None else moment(options.at))
     feature = None if options.feature is None else options.feature[:text_max]
-    what = feature or "every feature"
-    where = f" in {options.segment}" if options.segment else ""
+    change_id = f"rebaseline-{digest(options.model, feature or '', options.segment or '', at)[:12]}"
+    segments = {dimension: value} if options.segment else {}
+    return change(change_id, at, options.model, [feature] if feature else [], segments)
+
+
+def change(
+    change_id: str, at: str, model: str, features: Sequence[str], segments: Mapping[str, str]
+) -> dict[str, object]:
+    """Return the change event by which references are learned anew; without features, those of all."""
+    named = ", ".join(features[:3]) + (f" and {len(features) - 3} more" if len(features) > 3 else "")
+    where = "".join(f" in {dimension}={value}" for dimension, value in segments.items())
     return {
-        "change_id": f"rebaseline-{digest(options.model, feature or '', options.segment or '', at)[:12]}",
+        "change_id": change_id,
         "occurred_at": at,
         "kind": REBASELINE,
-        "summary": f"new reference for {what} of {options.model}{where}",
-        "scope": {
-            "models": [options.model],
-            "features": [feature] if feature else [],
-            "segments": {dimension: value} if options.segment else {},
-        },
+        "summary": f"new reference for {named or 'every feature'} of {model}{where}",
+        "scope": {"models": [model], "features": features, "segments": segments},
     }
 
 
