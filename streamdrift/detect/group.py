@@ -17,7 +17,7 @@ from streamdrift.detect.age import Age
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.quiet import Quiet
-from streamdrift.detect.rebaseline import Order, pieces
+from streamdrift.detect.rebaseline import Order, names, pieces
 from streamdrift.detect.series import Rows, Series
 from streamdrift.detect.versions import Versions, role
 from streamdrift.kernels import Handed
@@ -84,16 +84,14 @@ class Group:
     def _forget(self, order: Order, rows: Block) -> list[Alert]:
         if not order.features:  # its measures are learned anew: so are the centroids that they hang on
             self._embeddings.clear()
-        named = [
-            s for name, s in self.series.items() if s is not None and (not order.features or name in order.features)
-        ]
+        named = [s for name, s in self.series.items() if s is not None and names(order, name)]
         return [alert for series in named for alert in series.forget(rows, order, self._share)]
 
     def _feed(self, rows: Block, bank: Makes) -> Told:
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
         ordinary = {} if bank.recorded else self._ordinary(rows)
-        rest = [(f, s, taken) for f, s in self.series.items() if s and (taken := ordinary.get(f, 0)) < len(rows)]
+        rest = [(f, s, taken) for f, s in self.series.items() if s and (taken := ordinary.get(f)) != len(rows)]
         if not rest:
             self._shares(rows, slice(-1, None))
             self._age.passed(rows)

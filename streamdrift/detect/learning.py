@@ -139,18 +139,16 @@ class Learning:
         return self._categories_max
 
     def _look(self, before: int) -> list[Learned]:
-        kinds, numbers = np.concatenate(self._kinds), np.concatenate(self._numbers)
-        ages, times = np.concatenate(self._ages), np.concatenate(self._times)
-        self._kinds, self._numbers, self._ages, self._times = [kinds], [numbers], [ages], [times]
+        kinds, ages = np.concatenate(self._kinds), np.concatenate(self._ages)
+        self._kinds, self._ages = [kinds], [ages]
+        self._numbers, self._times = [np.concatenate(self._numbers)], [np.concatenate(self._times)]
         early = kinds[: self._bound]
         kind = _majority(early[early > NULL][:KIND_VALUES])
         clean = kinds == kind
         counted = np.cumsum(clean)
         found = self._look_early(before, kind, clean, counted)
         while (end := self._end(counted, ages)) is not None:
-            missing = kinds[:end] <= NULL
-            learned = Learned(kind, end - before, missing, ~clean[:end] & ~missing)
-            self._learn(learned, numbers[:end][clean[:end]], times[:end][clean[:end]])
+            learned = self._learned(kind, end, before, clean[:end])
             learned.done = learned.reference is not None or int(counted[end - 1]) >= self._wanted or end >= self._bound
             if learned.done or not self._begun:
                 found.append(learned)
@@ -162,17 +160,16 @@ class Learning:
 
     def _look_early(self, before: int, kind: int, clean: Bools, counted: Ints) -> list[Learned]:
         """Take the first look where it is due, before any other; later again where it was worth too little."""
-        kinds, numbers, ages, times = self._kinds[0], self._numbers[0], self._ages[0], self._times[0]
-        full = self._end(counted, ages) or len(kinds) + 1
+        ages, times = self._ages[0], self._times[0]
+        full = self._end(counted, ages) or len(ages) + 1
         spans = np.maximum.accumulate(times) - times[0] >= FIRST_SPAN_MS
         while self._first < self._wanted and not self._begun:
             ready = np.flatnonzero(spans & (ages >= self._first) & (counted >= self._target))
             if not len(ready) or not before <= ready[0] < full - 1:
                 return []
             end = int(ready[0]) + 1
-            missing = kinds[:end] <= NULL
-            learned = Learned(kind, end - before, missing, ~clean[:end] & ~missing, done=False, first=True)
-            self._learn(learned, numbers[:end][clean[:end]], times[:end][clean[:end]])
+            learned = self._learned(kind, end, before, clean[:end])
+            learned.done, learned.first = False, True
             self._first = 2 * int(ages[end - 1]) if learned.reference is None else self._wanted
             if learned.reference is not None:
                 return [learned]
@@ -184,6 +181,13 @@ class Learning:
         first = int(np.argmax(ready)) if ready.any() else len(ready)
         end = min(first + 1, self._bound)
         return end if end <= len(ready) else None
+
+    def _learned(self, kind: int, end: int, before: int, clean: Bools) -> Learned:
+        """What the first ``end`` rows tell, of which these have clean values."""
+        missing = self._kinds[0][:end] <= NULL
+        learned = Learned(kind, end - before, missing, ~clean & ~missing)
+        self._learn(learned, self._numbers[0][:end][clean], self._times[0][:end][clean])
+        return learned
 
     def _learn(self, learned: Learned, values: Floats, times: Ints) -> None:
         if len(values) < min(VALUES_MIN, self._wanted):

@@ -41,7 +41,8 @@ class Quiet:
         invalid: ShareLane | None,
         values: ValueWatch | None,
     ) -> None:
-        self._missing, self._invalid, self._values, self._kind = missing, invalid, values, kind
+        self._values, self._kind = values, kind
+        self._lanes = {name: lane for name, lane in (("missing", missing), ("invalid", invalid)) if lane is not None}
         parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
         lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
         self.watch = ordinary.watch(kind, *lanes, parts)
@@ -69,9 +70,8 @@ class Quiet:
             return
         self._lent = False
         told = self.watch.told()
-        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
-            if lane is not None:
-                lane.scan.adopt(told[name])
+        for name, lane in self._lanes.items():
+            lane.scan.adopt(told[name])
         if self._values is not None:
             self._values.adopt(told)
 
@@ -79,12 +79,12 @@ class Quiet:
         """Hand the state to the compiled watch, unless something is going on that it knows nothing of."""
         if self._lent:
             return True
-        lanes = [lane for lane in (self._missing, self._invalid) if lane is not None]
-        if any(lane.is_open for lane in lanes) or (self._values is not None and not self._values.is_calm):
+        if any(lane.is_open for lane in self._lanes.values()) or (
+            self._values is not None and not self._values.is_calm
+        ):
             return False
         told: dict[str, Any] = {} if self._values is None else self._values.told()
-        for lane, name in ((self._missing, "missing"), (self._invalid, "invalid")):
-            told[name] = None if lane is None else lane.scan.told()
+        told |= {name: lane.scan.told() for name, lane in self._lanes.items()}
         self.watch.adopt(told)
         self._lent = True
         return True

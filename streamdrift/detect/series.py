@@ -154,16 +154,16 @@ class Series:
         del rows
         self.seen += taken
 
-    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
+    def update(self, rows: Rows, column: Column, taken: int | None = None) -> list[tuple[int, Alert]]:
         """Take the rows' values; return alerts, each with the row that decided it, in event order.
 
         Parameters
         ----------
         taken
-            Rows that the compiled watch has taken already.
+            Rows that the compiled watch has taken before it stopped; None where it was not asked.
         """
         self.learned_at = None
-        watched: int = taken
+        watched = taken or 0
         found: list[tuple[int, Alert]] = []
         if self._learning is not None:
             if not self._learning.rows:
@@ -181,10 +181,15 @@ class Series:
                 self._hold_to_budget(rows, end - 1, len(learned.missing))
                 self._begin(learned)
                 self.learned_at = end - 1 if learned.done else None
-        return found + self._between(rows, column, watched, len(column))
+        return found + self._between(rows, column, watched, len(column), asked=taken is not None)
 
-    def _between(self, rows: Rows, column: Column, begin: int, end: int) -> list[tuple[int, Alert]]:
-        """Watch the rows from ``begin`` to before ``end``, as far as it is known by now what is normal."""
+    def _between(
+        self, rows: Rows, column: Column, begin: int, end: int, *, asked: bool = False
+    ) -> list[tuple[int, Alert]]:
+        """Watch the rows from ``begin`` to before ``end``, as far as it is known by now what is normal.
+
+        ``asked`` says that the compiled watch has seen them, and stopped at the first.
+        """
         if begin == end or self._kind is None or rows.recorded:
             self.seen += end - begin
             return []
@@ -192,7 +197,7 @@ class Series:
             ordinary = kernels.engine(self._settings.engine).ordinary
             if ordinary is not None:
                 self._quiet = Quiet(ordinary, self._kind, self._missing, self._invalid, self._values)
-        if self._quiet is not None:
+        if self._quiet is not None and not asked:
             part = column if end - begin == len(column) else column.take(slice(begin, end))
             taken = self._quiet.advance(part, rows.block.time[begin:end])
             self.seen += taken

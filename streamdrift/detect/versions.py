@@ -153,7 +153,7 @@ class Versions:
             self._rows += rows
             next(iter(self._of.values())).latest = self._rows - 1
 
-    def update(self, rows: Rows, column: Column, taken: int = 0) -> list[tuple[int, Alert]]:
+    def update(self, rows: Rows, column: Column, taken: int | None = None) -> list[tuple[int, Alert]]:
         """Take the rows' values, each to its version's series; see ``Series.update``."""
         told: list[tuple[int, Alert]] = []
         first = self._rows
