@@ -79,6 +79,45 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """State of one part of a stage, as a record of a compacted changelog.
+
+    Attributes
+    ----------
+    partition
+        Of the stage's input, which the state is about; the changelog has as many partitions.
+    value
+        Versioned and checksummed bytes; ``None`` where the part is gone.
+    """
+
+    partition: Partition
+    key: bytes
+    value: bytes | None
+
+
+class Stateful(Protocol):
+    """A stage whose state can be put away, and taken up by another process."""
+
+    def due(self, now_s: float) -> Sequence[StateRecord]:
+        """Return what has been changed for ``kafka.state_flush_s`` as of a monotonic time; all that changed for infinity."""
+        ...
+
+    def restore(self, partition: Partition, records: Mapping[bytes, bytes]) -> int | None:
+        """Take up a partition's state; return the offset from which its input must be read again, None for its start.
+
+        Raises
+        ------
+        Fatal
+            A record is damaged, or was written by a newer release; the sentence says what to do.
+        """
+        ...
+
+    def drop(self, partition: Partition) -> None:
+        """Forget a partition's state: the partition went to another worker."""
+        ...
+
+
 class Source(Protocol):
     """Records in partition order, and the means to say how far they are done."""
 
