@@ -16,6 +16,7 @@ guards have tests in tests/transports/test_kafka_transactions.py where a broker 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -123,7 +124,7 @@ class KafkaTransactions:
         except errors.KafkaError as e:
             if producer is not None:
                 _discard(producer)
-            raise self._meaning(e, "beginning transactions") from None
+            raise self._meaning(e, "beginning transactions", math.inf) from None
         return producer
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
@@ -178,6 +179,7 @@ class KafkaTransactions:
             raise self._failure
         if not self._waiting and not self._done:
             return
+        began = self._clock.monotonic()
         try:
             if membership is None or membership.generation_id < 0:  # the broker would take it from anybody
                 raise errors.CommitFailedError("not a member of the group")
@@ -189,7 +191,9 @@ class KafkaTransactions:
         except (errors.KafkaError, Fatal) as e:
             self._metrics.transactions.labels(self._stage, "failed").inc()
             cause = self._producer._transaction_manager.last_error or e  # noqa: SLF001 - what is raised later hides it
-            self._failure = e if isinstance(e, Fatal) else self._meaning(cause, "committing")
+            self._failure = (
+                e if isinstance(e, Fatal) else self._meaning(cause, "committing", self._clock.monotonic() - began)
+            )
             _discard(self._producer)
             raise self._failure from None
         self._metrics.transactions.labels(self._stage, "committed").inc()
@@ -239,17 +243,20 @@ class KafkaTransactions:
         if raised:
             raise raised[0]
 
-    def _meaning(self, error: Exception, doing: str) -> StreamdriftError:
+    def _meaning(self, error: Exception, doing: str, took_s: float) -> StreamdriftError:
+        """Return what it is to whoever asked.
+
+        The broker says the same of a transaction that timed out and of one whose id a successor took. Ours are short: one that
+        timed out took its time here, too. Whoever was succeeded must end, or the two would shut each other out for ever.
+        """
         error = rooted(error)
         doing = f"{doing} as {self._name!r}"
         if isinstance(error, REFUSALS):
             return explain(error, self._settings, doing)
-        if isinstance(error, errors.FencedInstanceIdError):
-            return BrokerProblem(f"{doing}: another process has the same name; give each its own kafka.instance")
-        if isinstance(error, FENCED):
-            return Retriable(
-                f"{doing}: shut out, because it took longer than kafka.transaction_timeout_s, or because another process has "
-                "the same kafka.instance; what was not committed is read again"
+        if isinstance(error, FENCED) and took_s < self._settings.transaction_timeout_s:
+            return BrokerProblem(
+                f"{doing}: another process began with the same name, and took over; give each process its own "
+                "STREAMDRIFT_KAFKA__INSTANCE"
             )
         if isinstance(error, REJOIN):
             return Retriable(f"{doing}: the group gave the partitions to others; what was not committed is read again")
