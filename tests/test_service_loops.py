@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from streamdrift import app
@@ -40,12 +38,12 @@ class Loop:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[app.Service]:
+def service(monkeypatch: pytest.MonkeyPatch) -> app.Service:
     monkeypatch.setenv("STREAMDRIFT_TELEMETRY__PORT", "0")
     monkeypatch.setenv("STREAMDRIFT_TELEMETRY__HOST", "127.0.0.1")
     monkeypatch.setattr(app, "BACKOFF_S", (0.01, 0.04))
     monkeypatch.setattr(app.Service, "_signals", lambda _: None)
-    yield app.Service("test")
+    return app.Service("test")
 
 
 def run(service: app.Service, *script: Exception | None) -> Loop:

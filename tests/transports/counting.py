@@ -99,7 +99,7 @@ def worker(tree: Settings, instance: str | None, metrics: Metrics | None = None)
         tree.topics.events,
         group,
         clock=CLOCK,
-        restore_events_max=1_000_000,
+        restore_events_max=0,  # so that counts come from the topic of state, or not at all
         in_bulk=True,
         instance=instance,
         keeper=Kept(stage, stage.name, changelog, CLOCK, metrics),

@@ -374,6 +374,25 @@ def test_state_is_read_back_by_group_and_topic(kafka_settings: KafkaSettings, to
         one.close()
 
 
+def test_state_that_is_being_committed_is_waited_for(kafka_settings: KafkaSettings, topic: str) -> None:
+    """The end of what is committed may lie before state that a predecessor is about to commit."""
+    log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
+    write(kafka_settings, log, [StateRecord(partition, b"a", b"1")])
+    predecessor = KafkaProducer(
+        bootstrap_servers=kafka_settings.bootstrap_servers, transactional_id=f"{topic}predecessor"
+    )
+    predecessor.init_transactions()
+    predecessor.begin_transaction()
+    ((value, key, _, index),) = log.records([StateRecord(partition, b"a", b"2")])
+    predecessor.send(log.topic, value, key, partition=index).get(10)
+    commit = threading.Timer(1.0, predecessor.commit_transaction)
+    commit.start()
+    assert log.read(partition) == {b"a": b"2"}
+    commit.join()
+    predecessor.close()
+    log.close()
+
+
 def test_an_input_that_got_more_partitions_is_refused(
     admin: KafkaAdminClient, kafka_settings: KafkaSettings, topic: str
 ) -> None:
