@@ -37,9 +37,12 @@ POLL_MS_MIN = 200
 """Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
 
 STUCK_S = 2.5
-"""A rebalance that takes longer is taken for the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
+"""A rebalance that takes longer without our asking for it is the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
 
 STUCK_MAX_S = 30.0
+
+JOINING_SESSIONS = 3
+"""A rebalance that waits for members which are no more takes a session. To give up on it costs all state that is in memory."""
 
 RESTORE_S = 5.0
 """State of further partitions is taken up by the next poll, so that the loop comes round."""
@@ -200,7 +203,7 @@ class KafkaSource:
         now = self._clock.monotonic()
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._stable_at, self._patience_s = now, STUCK_S
-        elif now - self._stable_at > self._patience_s:
+        elif now - self._stable_at > max(self._patience_s, JOINING_SESSIONS * self._joining_s()):
             self._on_error(Retriable(f"group {self._group!r} did not settle in {self._patience_s:g} s; joining anew"))
             self._stable_at, self._patience_s = now, min(2 * self._patience_s, STUCK_MAX_S)
             self._consumer.unsubscribe()
@@ -210,6 +213,11 @@ class KafkaSource:
             self._consumer.subscribe(self._topics, listener=self._assignments)
             if self._instance is not None:  # a static member does not leave, and so would not join again
                 self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way
+
+    def _joining_s(self) -> float:
+        """The session's length where we asked to join and wait for an answer: it comes when others did, or when theirs are over."""
+        joining = self._consumer._coordinator.need_rejoin()  # noqa: SLF001 - there is no public way
+        return self._settings.session_timeout_s if joining else 0.0
 
     def commit(self, done: Mapping[Partition, int]) -> None:
         """Commit these next offsets and wait for the answer; partitions that went to others are left to them.

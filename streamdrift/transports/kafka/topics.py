@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import errors
@@ -35,12 +35,18 @@ class Found:
     created: bool
     partitions: int
     wanted: int
+    state: bool = False
 
     def __str__(self) -> str:
         if self.created:
             return f"{self.name}: created, {_counted(self.partitions)}"
         if self.partitions == self.wanted:
             return f"{self.name}: exists, {_counted(self.partitions)}"
+        if self.state:
+            return (
+                f"{self.name}: exists with {_counted(self.partitions)}, and a topic whose state it keeps has {self.wanted}; "
+                "give it as many (kafka-topics.sh --alter), which moves no state"
+            )
         return (
             f"{self.name}: exists with {_counted(self.partitions)}, not {self.wanted} as "
             "STREAMDRIFT_KAFKA__PARTITIONS says; left as it is, for more partitions would move keys to others"
@@ -56,7 +62,7 @@ def wanted(settings: Settings) -> list[Wanted]:
 
     Changes are few and have to keep their order across models: one partition. Events and blocks are kept for a week,
     for from them state is rebuilt after a restart. The state topic is compacted; its segments are small, for the one
-    that is written to is never compacted.
+    that is written to is never compacted. It gets as many partitions as the inputs have that are there already.
     """
     topics, n = settings.topics, settings.kafka.partitions
     large = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
@@ -95,7 +101,13 @@ def create_topics(settings: Settings, clock: Clock) -> list[str]:
     """
     admin = open_admin(settings.kafka, clock)
     try:
-        return [str(_create(admin, topic, settings.kafka)) for topic in wanted(settings)]
+        *others, state = wanted(settings)
+        found = [_create(admin, topic, settings.kafka) for topic in others]
+        inputs = {settings.topics.events, settings.topics.labels, settings.topics.blocks}
+        most = max(topic.partitions for topic in found if topic.name in inputs)
+        kept = _create(admin, replace(state, partitions=most), settings.kafka)
+        enough = kept.partitions >= most
+        return [str(topic) for topic in (*found, replace(kept, wanted=kept.partitions if enough else most, state=True))]
     except errors.KafkaError as e:
         raise explain(e, settings.kafka, "creating topics") from None
     finally:

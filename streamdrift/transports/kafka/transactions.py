@@ -186,7 +186,10 @@ class KafkaTransactions:
             offsets = self._source.due(self._done)
             committed = offsets or self._source.standing()
             if not committed:
-                raise errors.CommitFailedError("no partition is ours")
+                if self._done:
+                    raise errors.CommitFailedError("no partition is ours")
+                self._clear()  # what is said by the clock is for whoever has the partitions to say
+                return
             self._within(timeout_s, lambda: self._transact(self._waiting, committed, membership, timeout_s))
         except (errors.KafkaError, Fatal) as e:
             self._metrics.transactions.labels(self._stage, "failed").inc()
@@ -198,6 +201,9 @@ class KafkaTransactions:
             raise self._failure from None
         self._metrics.transactions.labels(self._stage, "committed").inc()
         self._source.note(offsets)
+        self._clear()
+
+    def _clear(self) -> None:
         self._waiting, self._bytes, self._done = [], 0, {}
 
     def _transact(
@@ -267,7 +273,7 @@ class KafkaTransactions:
     def close(self) -> None:
         """Let go of everything; what was not committed is lost. A second call does nothing."""
         self._failure = self._failure or Retriable("closed")
-        self._waiting, self._done = [], {}
+        self._clear()
         _discard(self._producer)
 
 
