@@ -139,6 +139,19 @@ def test_a_static_member_that_comes_back_moves_no_partition(kafka_settings: Kafk
     second.close()
 
 
+def test_a_member_whose_name_another_took_ends(kafka_settings: KafkaSettings, topic: str) -> None:
+    """Were it to join again, the two would take the name from each other for ever."""
+    first = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance="a")
+    poll_until(lambda: len(first.lag()) == 4, first)
+    second = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance="a")
+    poll_until(lambda: len(second.lag()) == 4, second)
+    first._consumer._coordinator.request_rejoin()
+    with pytest.raises(BrokerProblem, match="another process began with the same name, and took over"):
+        first.poll(10, 5.0)
+    first.close()
+    second.close()
+
+
 def commit(settings: KafkaSettings, topic: str, offset: int) -> None:
     source = KafkaSource(settings, topic, topic, clock=CLOCK)
     poll_until(lambda: len(source.lag()) == 4, source)

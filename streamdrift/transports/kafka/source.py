@@ -320,8 +320,10 @@ class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-pyt
         self._events.append((True, tuple(assigned)))
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        self.before_revoking()
-        self._events.append((False, tuple(revoked)))
+        try:
+            self.before_revoking()
+        finally:
+            self._events.append((False, tuple(revoked)))
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         self._events.append((False, tuple(lost)))

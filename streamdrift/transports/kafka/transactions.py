@@ -32,7 +32,7 @@ from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
 from streamdrift.transports.kafka.client import options, quiet_logs
-from streamdrift.transports.kafka.explain import REJOIN, explain, plain, rooted
+from streamdrift.transports.kafka.explain import REJOIN, TAKEN_OVER, explain, plain, rooted
 from streamdrift.transports.kafka.sink import BATCH_BYTES, PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
 from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
@@ -260,10 +260,7 @@ class KafkaTransactions:
         if isinstance(error, REFUSALS):
             return explain(error, self._settings, doing)
         if isinstance(error, FENCED) and took_s < self._settings.transaction_timeout_s:
-            return BrokerProblem(
-                f"{doing}: another process began with the same name, and took over; give each process its own "
-                "STREAMDRIFT_KAFKA__INSTANCE"
-            )
+            return BrokerProblem(f"{doing}: {TAKEN_OVER}")
         if isinstance(error, REJOIN):
             return Retriable(f"{doing}: the group gave the partitions to others; what was not committed is read again")
         return Retriable(
