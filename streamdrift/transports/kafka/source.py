@@ -13,12 +13,11 @@ What kafka-python 3.0.12 needs to be told (each found by measurement):
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
+from kafka import KafkaConsumer, OffsetAndMetadata
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import IllegalStateError, KafkaError
 from kafka.structs import MemberState
@@ -28,6 +27,7 @@ from streamdrift.ports import Clock, Partition, Record
 from streamdrift.records import Run, Runs
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import bulk
+from streamdrift.transports.kafka.assignments import Assignments
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Keeper, Place, begin
@@ -98,7 +98,7 @@ class KafkaSource:
         self._uncommitted: Callable[[], bool] = lambda: False
         self.membership: Any = None  # as of the last poll
         self._places: dict[Any, Place] = {}
-        self._assignments = _Assignments()
+        self._assignments = Assignments()
         self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
         self._closed = False
         require_topic(settings, clock, topic)
@@ -307,33 +307,6 @@ class KafkaSource:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         if self._keeper is not None:
             self._keeper.close()
-
-
-class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python's classes are untyped
-    """Notes, on the network thread, what the main loop has to do."""
-
-    def __init__(self) -> None:
-        self._events: deque[tuple[bool, tuple[Any, ...]]] = deque()
-        self.before_revoking: Callable[[], None] = lambda: None
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self._events.append((True, tuple(assigned)))
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        try:
-            self.before_revoking()
-        finally:
-            self._events.append((False, tuple(revoked)))
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        self._events.append((False, tuple(lost)))
-
-    def take(self) -> Iterable[tuple[bool, tuple[Any, ...]]]:
-        """Return what was noted since the last time, in order."""
-        taken = []
-        while self._events:
-            taken.append(self._events.popleft())
-        return taken
 
 
 def _ignore(error: Exception) -> None:

@@ -7,11 +7,8 @@ guards have tests in tests/transports/test_kafka_transactions.py where a broker 
 - After any error the producer is thrown away. One that goes on commits offsets of the failed transaction with its next one.
 - A commit that failed may have succeeded (a broker that stalls for longer than a request may take): nothing is sent again, what
   was committed is read back. That is what ``Retriable`` from here asks for.
-- A producer that was shut out (its transaction timed out, or a successor has its id) makes itself a new epoch with its next
-  message, shuts out the successor in turn, and reports the loss of messages only in their futures. So it may not.
 - ``flush`` is silent about messages that failed: each future is asked, before offsets are sent.
 - Three calls have no time-out (16 s in one while the broker was down): they run in a thread that is waited for.
-- 100 ms, the default wait between tries, is how long each transaction then waits for the one before it to be wound up.
 """
 
 from __future__ import annotations
@@ -23,35 +20,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import kafka
-from kafka import KafkaProducer, errors
+from kafka import errors
 
 from streamdrift.errors import BrokerProblem, Fatal, Retriable, StreamdriftError
 from streamdrift.ports import Clock, Headers, Partition, StateRecord
 from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
-from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import REJOIN, TAKEN_OVER, explain, plain, rooted
-from streamdrift.transports.kafka.sink import BATCH_BYTES, PENDING_MAX, REFUSALS
+from streamdrift.transports.kafka.producer import discard, transactional
+from streamdrift.transports.kafka.sink import PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
-
-VERSIONS = frozenset({"3.0.12"})
-"""Of kafka-python, in which these guards were found to hold; with others ``detect`` publishes at least once."""
+from streamdrift.transports.kafka.topics import require_topic
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """What waits for a commit; more is committed before its time."""
 
-RETRY_MS = 5
-"""21 transactions a second with the default of 100 ms, 64 with this."""
-
-LINGER_MS = 5
-
 REVOKED_S = 5.0
 """Longest commit before partitions go: no heartbeat is sent during it."""
-
-CLOSE_S = 2.0
 
 FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.FencedInstanceIdError)
 
@@ -67,11 +53,6 @@ class _Waiting:
     @property
     def size(self) -> int:
         return len(self.value or b"") + len(self.key or b"")
-
-
-def possible() -> bool:
-    """Whether this kafka-python is one that the guards are for."""
-    return kafka.__version__ in VERSIONS
 
 
 class KafkaTransactions:
@@ -119,11 +100,11 @@ class KafkaTransactions:
     def _begun(self) -> Any:
         producer = None
         try:
-            producer = _producer(self._settings, self._name)
+            producer = transactional(self._settings, self._name)
             producer.init_transactions()
         except errors.KafkaError as e:
             if producer is not None:
-                _discard(producer)
+                discard(producer)
             raise self._meaning(e, "beginning transactions", math.inf) from None
         return producer
 
@@ -197,7 +178,7 @@ class KafkaTransactions:
             self._failure = (
                 e if isinstance(e, Fatal) else self._meaning(cause, "committing", self._clock.monotonic() - began)
             )
-            _discard(self._producer)
+            discard(self._producer)
             raise self._failure from None
         self._metrics.transactions.labels(self._stage, "committed").inc()
         self._source.note(offsets)
@@ -271,39 +252,4 @@ class KafkaTransactions:
         """Let go of everything; what was not committed is lost. A second call does nothing."""
         self._failure = self._failure or Retriable("closed")
         self._clear()
-        _discard(self._producer)
-
-
-def _producer(settings: KafkaSettings, name: str) -> Any:
-    quiet_logs()
-    shared = options(settings)
-    timeout_ms = int(settings.transaction_timeout_s * 1_000)
-    producer = KafkaProducer(
-        **shared,
-        bootstrap_timeout_ms=int(settings.bootstrap_timeout_s * 1_000),
-        transactional_id=name,
-        transaction_timeout_ms=timeout_ms,
-        acks="all",
-        batch_size=BATCH_BYTES,
-        linger_ms=LINGER_MS,
-        retry_backoff_ms=RETRY_MS,
-        max_request_size=MESSAGE_BYTES_MAX,
-        max_block_ms=shared["request_timeout_ms"],
-        delivery_timeout_ms=2 * shared["request_timeout_ms"] + LINGER_MS,
-        allow_auto_create_topics=False,
-        metrics_enabled=False,
-    )
-    producer._transaction_manager._supports_epoch_bump = _never  # noqa: SLF001 - there is no public way; see VERSIONS
-    return producer
-
-
-def _never() -> bool:
-    return False
-
-
-def _discard(producer: Any) -> None:
-    """Close a producer whatever state it is in: one with messages under way refuses to be closed."""
-    with suppress(errors.KafkaError):
-        producer.close(timeout=CLOSE_S)
-        return
-    producer._sender.force_close()  # noqa: SLF001 - there is no public way
+        discard(self._producer)
