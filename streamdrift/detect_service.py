@@ -98,7 +98,8 @@ class Detecting:
         restored = settings.kafka.restore_events_max if restored is None else restored
         group = f"{settings.kafka.group}-{stage.name}"
         if self._slot is None:
-            source = self._source(topic, group, also=also, restore_events_max=restored)
+            kept = self._kept(stage, None)
+            source = self._source(topic, group, also=also, restore_events_max=restored, keeper=kept)
             sink: Sink = kafka.KafkaSink(settings.kafka, self.clock)
             return Worker(stage, source, sink, settings, self.clock, self.metrics, idle)
         changelog = self._changelog(stage, topic, group)
