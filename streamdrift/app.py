@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import tomllib
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import structlog
 
 from streamdrift import __version__, kernels
 from streamdrift.detect.budget import in_words
+from streamdrift.detect_service import Detecting
 from streamdrift.embedded.acknowledge import Acknowledge as Acknowledge  # noqa: PLC0414 - as Replay
 from streamdrift.embedded.acknowledge import acknowledge as embedded_acknowledge
 from streamdrift.embedded.demo import demo as embedded_demo
@@ -36,12 +36,10 @@ from streamdrift.embedded.tune import tune as embedded_tune
 from streamdrift.embedded.tune_diff import diff as embedded_diff
 from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
 from streamdrift.embedded.tune_options import history
-from streamdrift.errors import BrokerProblem, Fatal, Retriable, SettingsProblem
+from streamdrift.errors import Fatal, Retriable, SettingsProblem
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
-from streamdrift.orders import OrderReader, Orders
-from streamdrift.pipeline import Assemble, Detect, Direct, Worker
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
@@ -193,76 +191,20 @@ def _quiet_logs(settings: Settings) -> None:
 def detect() -> int:
     """Run the consumer service until it is told to stop."""
     service = Service("detect")
-    settings, clock, metrics = service.settings, service.clock, service.metrics
-    digest = service.config_hash
-
-    topics, restore = settings.topics, settings.kafka.restore_events_max
-    orders = Orders()
-
-    def source(topic: str, group: str, restored: int, also: tuple[str, ...] = ()) -> kafka.KafkaSource:
-        return kafka.KafkaSource(
-            settings.kafka,
-            topic,
-            f"{settings.kafka.group}-{group}",
-            clock=clock,
-            also=also,
-            restore_events_max=restored,
-            on_error=service.overcome,
-            in_bulk=kernels.engine(settings.engine).name == "compiled",
-        )
-
-    def build(
-        make: Callable[[bool], Any], topic: str, restored: int, idle: Callable[[], bool] = lambda: True
-    ) -> Worker:
-        labels = _topic_of_labels(service) if topic == topics.events else ()
-        stage, sink = make(bool(labels)), kafka.KafkaSink(settings.kafka, clock)
-        return Worker(stage, source(topic, stage.name, restored, labels), sink, settings, clock, metrics, idle)
-
-    def changes() -> OrderReader:
-        try:  # each process reads all of it: a group of its own, which Kafka forgets when its only member leaves
-            found = source(topics.changes, f"changes-{uuid.uuid4().hex}", 0)
-        except BrokerProblem as e:
-            service.log.warning("the changes topic can't be read, so no rebaseline order is followed", reason=str(e))
-            return OrderReader(None, orders, settings, clock)
-        return OrderReader(found, orders, settings, clock)
-
-    def ordered(stage: Callable[[], Any]) -> Any:
-        orders.wait(clock, clock.stop.is_set)
-        return stage()
-
-    service.add("changes", changes)
-    if settings.exchange == "direct":
-
-        def direct(labels: bool) -> Any:
-            return ordered(lambda: Direct(settings, digest, metrics, labels=labels, orders=orders))
-
-        service.add("detect", lambda: build(direct, topics.events, restore))
-    else:
-        service.add(
-            "assemble", lambda: build(lambda labels: Assemble(settings, metrics, labels=labels), topics.events, 0)
-        )
-        service.add(
-            "detect",
-            lambda: build(
-                lambda _: ordered(lambda: Detect(settings, digest, metrics, orders)),
-                topics.blocks,
-                restore,
-                lambda: service.caught_up("assemble"),
-            ),
-        )
+    parts = Detecting(
+        settings=service.settings,
+        config_hash=service.config_hash,
+        clock=service.clock,
+        metrics=service.metrics,
+        log=service.log,
+        overcome=service.overcome,
+        alive=service.health.beat,
+        stopped=service.clock.stop.is_set,
+        caught_up=service.caught_up,
+    )
+    for stage, build in parts.builders().items():
+        service.add(stage, build)
     return service.run()
-
-
-def _topic_of_labels(service: Service) -> tuple[str, ...]:
-    """The topic of labels, where it is to be read and can be: a cluster without labels is none the worse for it."""
-    settings = service.settings
-    if not settings.labels.enabled:
-        return ()
-    why = kafka.unreadable(settings.kafka, service.clock, settings.topics.labels)
-    if why is None:
-        return (settings.topics.labels,)
-    service.log.warning("no labels are read, so performance is not watched", reason=why)
-    return ()
 
 
 def escalate() -> int:

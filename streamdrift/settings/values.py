@@ -64,6 +64,12 @@ def _topic(value: str) -> str:
     return value
 
 
+def _instance(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", value) or value in {".", ".."}:
+        raise ValueError("is no name that Kafka takes for a member of a group")
+    return value
+
+
 def _servers(value: str) -> str:
     for server in value.split(","):
         match = re.fullmatch(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})\s*", server)
@@ -106,6 +112,7 @@ FilePath = Annotated[Path, BeforeValidator(_path), Allowed("path")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), Allowed("text, not empty")]
 SigningSecret = Annotated[Secret, AfterValidator(_signing_secret), Allowed("text, or whsec_ and base64")]
 TopicName = Annotated[str, AfterValidator(_topic), Allowed("1 to 249 letters, digits, '.', '_', '-'")]
+InstanceName = Annotated[str, AfterValidator(_instance), Allowed("1 to 200 letters, digits, '.', '_', '-'")]
 Servers = Annotated[str, AfterValidator(_servers), Allowed("host:port, several with commas between them")]
 Url = Annotated[str, AfterValidator(_url), Allowed("https:// or http:// URL without a password")]
 SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]

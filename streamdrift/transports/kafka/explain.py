@@ -79,6 +79,10 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
         f"the user has no right to this consumer group; allow it READ on it, or change {NAME}GROUP",
     ),
     (
+        errors.TransactionalIdAuthorizationFailedError,
+        f"the user has no right to this transactional id; allow it WRITE and DESCRIBE, or set {NAME}DELIVERY to at-least-once",
+    ),
+    (
         errors.ClusterAuthorizationFailedError,
         "the user has no right to write to any topic; allow it WRITE on those that streamdrift writes",
     ),
