@@ -213,6 +213,8 @@ def escalate() -> int:
     settings, clock, metrics = service.settings, service.clock, service.metrics
 
     def build() -> EscalationWorker:
+        reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
+        kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
         receivers, ledger = build_receivers(settings, metrics), Ledger(settings.escalate.ledger)
         source = kafka.KafkaSource(
             settings.kafka,

@@ -30,7 +30,7 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / "kafka"
 JAVA_MIN = 17
 READY_S = 60.0
 ADMIN, LIMITED = ("admin", "admin-secret"), ("limited", "limited-secret")
-SCRAM = {name: f"secret-of-{name}" for name in ("detect", "escalate", "provision", "order", "consumer", "nobody")}
+SCRAM = {name: f"secret-of-{name}" for name in ("detect", "escalate", "topics", "operator", "consumer")}
 """Users of the listener ``scram``, without any right until a test gives them some; their passwords."""
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -195,9 +195,7 @@ def running(folder: Path) -> Iterator[Broker]:
         )
     try:
         _wait(process, ports["plaintext"], log)
-        here = {
-            name: f"{'localhost' if name in BY_NAME else '127.0.0.1'}:{port}" for name, port in ports.items()
-        }
+        here = {name: f"{'localhost' if name in BY_NAME else '127.0.0.1'}:{port}" for name, port in ports.items()}
         yield Broker(
             cafile=own.path,
             other_cafile=other.path,

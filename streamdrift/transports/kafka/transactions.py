@@ -32,9 +32,10 @@ from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import REJOIN, explain, plain, rooted
+from streamdrift.transports.kafka.rights import require
 from streamdrift.transports.kafka.sink import BATCH_BYTES, PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
+from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 VERSIONS = frozenset({"3.0.12"})
 """Of kafka-python, in which these guards were found to hold; with others ``detect`` publishes at least once."""
@@ -135,7 +136,7 @@ class KafkaTransactions:
             There is no such topic, or we may not write to it.
         """
         if topic not in self._topics:
-            require_topic(self._settings, self._clock, topic)
+            require(self._settings, self._clock, writes=[topic])
             self._topics.add(topic)
         self._wait(_Waiting(topic, value, key, headers))
 
