@@ -68,7 +68,9 @@ def told(place: Place, value: Any) -> Any:
         return value
     if leaf.secret:
         return MASK
-    if leaf.is_url and isinstance(value, str):
+    if leaf.is_url and not isinstance(value, str):  # nobody knows what that is
+        return MASK
+    if leaf.is_url:
         return re.sub(r"(?<![:/])[/?#](?!$).*", f"/{MASK}", _without_password(value), count=1, flags=re.DOTALL)
     return value
 

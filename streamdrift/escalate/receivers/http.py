@@ -110,13 +110,13 @@ class HttpDoor:
         detail = b""
         if response.status >= 300:
             with suppress(HTTPError, HTTPException, OSError, ValueError):  # the status alone is an answer
-                detail = response.read(DETAIL_BYTES_MAX)
+                detail = response.read(DETAIL_BYTES_MAX + max(map(len, self._secrets), default=0))
         wish = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"), now)
-        return Answer(response.status, wish, self._plain(detail))
+        return Answer(response.status, wish, self._plain(detail)[:DETAIL_BYTES_MAX])
 
     def _plain(self, detail: bytes) -> str:
         text = detail.decode("utf-8", "replace")
-        for secret in self._secrets:
+        for secret in self._secrets:  # before it is cut, which could cut one in two
             text = text.replace(secret, MASK)
         return re.sub(r"[^\x20-\x7e]+", " ", text).strip()
 
