@@ -36,7 +36,7 @@ from streamdrift.embedded.tune import tune as embedded_tune
 from streamdrift.embedded.tune_diff import diff as embedded_diff
 from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
 from streamdrift.embedded.tune_options import history
-from streamdrift.errors import Fatal, Retriable, SettingsProblem
+from streamdrift.errors import Fatal, OutOfReach, Retriable, SettingsProblem
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
@@ -54,6 +54,8 @@ POLL_S = 0.3
 """Longest wait of one poll: how soon a service notices that it should stop."""
 BACKOFF_S = (1.0, 30.0)
 """First and longest wait before a stage is built anew after a passing fault."""
+SETTLED_S = 60.0
+"""A stage that worked for so long begins with the first wait again."""
 
 
 class SystemClock:
@@ -252,6 +254,7 @@ class Service:
         self.metrics.info.info(self._facts)
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
+        self._worked: set[str] = set()
         self._failure: Fatal | None = None
         self._lock = threading.Lock()
 
@@ -302,11 +305,18 @@ class Service:
     def _loop(self, stage: str, build: Callable[[], Any]) -> None:
         wait = BACKOFF_S[0]
         while not self.clock.stop.is_set():
+            began = self.clock.monotonic()
             try:
                 self._work(stage, build)
-            except Retriable as e:
+            except (Retriable, OutOfReach) as e:
+                if isinstance(e, OutOfReach) and stage not in self._worked:
+                    self._fail(e)
+                    return
+                if self.clock.monotonic() - began > SETTLED_S:
+                    wait = BACKOFF_S[0]
                 self.metrics.transport_errors.labels("kafka").inc()
                 self.log.warning("building anew after a passing fault", stage=stage, reason=str(e), wait_s=wait)
+                self.health.beat(stage)
                 self.clock.sleep(wait)
                 wait = min(2 * wait, BACKOFF_S[1])
             except Fatal as e:
@@ -324,6 +334,7 @@ class Service:
     def _work(self, stage: str, build: Callable[[], Any]) -> None:
         worker = build()
         self._workers[stage] = worker
+        self._worked.add(stage)
         self.log.info("running", stage=stage)
         try:
             if len(self._workers) == len(self._builders):

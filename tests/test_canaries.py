@@ -230,8 +230,8 @@ def test_receivers_that_refuse_make_nobody_tell(
             assert stopped(process) == 0
     clean(log.read_text())
     assert "HTTP 400" in log.read_text()
-    for path in (tmp_path / "own").glob("ledger*"):
-        clean(path.read_bytes().decode("latin-1"))
+    for file in (tmp_path / "own").glob("ledger*"):
+        clean(file.read_bytes().decode("latin-1"))
 
 
 BUG = """
@@ -265,7 +265,7 @@ def test_a_bug_tells_its_place_and_no_secret(tmp_path: Path, words: list[str]) -
 def test_a_bug_in_a_thread_tells_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     unhooked(monkeypatch)
     last_words.leave_out([TOKEN])
-    thread = threading.Thread(target=lambda: {}[TOKEN])
+    thread = threading.Thread(target=lambda: dict[str, str]()[TOKEN])
     thread.start()
     thread.join()
     told = capsys.readouterr().err

@@ -14,7 +14,6 @@ REJOIN = (
     errors.RebalanceInProgressError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
-    errors.FencedInstanceIdError,
 )
 """The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
 
@@ -75,7 +74,10 @@ def plain(error: Exception) -> str:
     return f"{name}: {' '.join(text.split())[:300]}" if text else name
 
 
+TAKEN_OVER = f"another process began with the same name, and took over; give each process its own {NAME}INSTANCE"
+
 _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (errors.FencedInstanceIdError, TAKEN_OVER),
     (
         errors.UnknownTopicOrPartitionError,
         "the topic does not exist; run `streamdrift topics create`, or correct its name",

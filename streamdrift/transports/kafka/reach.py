@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
-from streamdrift.errors import BrokerProblem
+from streamdrift.errors import BrokerProblem, OutOfReach
 from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.client import addresses, captured, options
@@ -60,7 +60,7 @@ def open_admin(settings: KafkaSettings, clock: Clock) -> Any:
         if why is not None:
             raise BrokerProblem(f"{_where(address, settings)} {why}")
         if clock.monotonic() >= deadline or (seen > 1 and _dropped(lines)):
-            raise BrokerProblem(f"{_where(address, settings)} {_unclear(lines, settings)}")
+            raise OutOfReach(f"{_where(address, settings)} {_unclear(lines, settings)}")
         trial_s *= 2
 
 
@@ -89,7 +89,7 @@ def _listening(settings: KafkaSettings, clock: Clock) -> str:
             else:
                 return address
     shown = ", ".join(servers[:3]) + (", …" if len(servers) > 3 else "")
-    raise BrokerProblem(
+    raise OutOfReach(
         f"no Kafka broker at {shown}: {why}; start the broker, or correct {NAME}BOOTSTRAP_SERVERS (host:port)"
     )
 

@@ -13,12 +13,11 @@ What kafka-python 3.0.12 needs to be told (each found by measurement):
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata
+from kafka import KafkaConsumer, OffsetAndMetadata
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import IllegalStateError, KafkaError
 from kafka.structs import MemberState
@@ -28,6 +27,7 @@ from streamdrift.ports import Clock, Partition, Record
 from streamdrift.records import Run, Runs
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import bulk
+from streamdrift.transports.kafka.assignments import Assignments
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Keeper, Place, begin
@@ -38,9 +38,12 @@ POLL_MS_MIN = 200
 """Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
 
 STUCK_S = 2.5
-"""A rebalance that takes longer is taken for the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
+"""A rebalance that takes longer without our asking for it is the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
 
 STUCK_MAX_S = 30.0
+
+JOINING_SESSIONS = 3
+"""A rebalance that waits for members which are no more takes a session. To give up on it costs all state that is in memory."""
 
 RESTORE_S = 5.0
 """State of further partitions is taken up by the next poll, so that the loop comes round."""
@@ -96,7 +99,7 @@ class KafkaSource:
         self._uncommitted: Callable[[], bool] = lambda: False
         self.membership: Any = None  # as of the last poll
         self._places: dict[Any, Place] = {}
-        self._assignments = _Assignments()
+        self._assignments = Assignments()
         self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
         self._closed = False
         require(settings, clock, reads=self._topics, groups=[group])
@@ -201,7 +204,7 @@ class KafkaSource:
         now = self._clock.monotonic()
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._stable_at, self._patience_s = now, STUCK_S
-        elif now - self._stable_at > self._patience_s:
+        elif now - self._stable_at > max(self._patience_s, JOINING_SESSIONS * self._joining_s()):
             self._on_error(Retriable(f"group {self._group!r} did not settle in {self._patience_s:g} s; joining anew"))
             self._stable_at, self._patience_s = now, min(2 * self._patience_s, STUCK_MAX_S)
             self._consumer.unsubscribe()
@@ -211,6 +214,11 @@ class KafkaSource:
             self._consumer.subscribe(self._topics, listener=self._assignments)
             if self._instance is not None:  # a static member does not leave, and so would not join again
                 self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way
+
+    def _joining_s(self) -> float:
+        """The session's length where we asked to join and wait for an answer: it comes when others did, or when theirs are over."""
+        joining = self._consumer._coordinator.need_rejoin()  # noqa: SLF001 - there is no public way
+        return self._settings.session_timeout_s if joining else 0.0
 
     def commit(self, done: Mapping[Partition, int]) -> None:
         """Commit these next offsets and wait for the answer; partitions that went to others are left to them.
@@ -300,31 +308,6 @@ class KafkaSource:
             self._consumer.close(autocommit=False, timeout_ms=CLOSE_MS)
         if self._keeper is not None:
             self._keeper.close()
-
-
-class _Assignments(ConsumerRebalanceListener):  # type: ignore[misc] # kafka-python's classes are untyped
-    """Notes, on the network thread, what the main loop has to do."""
-
-    def __init__(self) -> None:
-        self._events: deque[tuple[bool, tuple[Any, ...]]] = deque()
-        self.before_revoking: Callable[[], None] = lambda: None
-
-    def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self._events.append((True, tuple(assigned)))
-
-    def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
-        self.before_revoking()
-        self._events.append((False, tuple(revoked)))
-
-    def on_partitions_lost(self, lost: Iterable[Any]) -> None:
-        self._events.append((False, tuple(lost)))
-
-    def take(self) -> Iterable[tuple[bool, tuple[Any, ...]]]:
-        """Return what was noted since the last time, in order."""
-        taken = []
-        while self._events:
-            taken.append(self._events.popleft())
-        return taken
 
 
 def _ignore(error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import errors
@@ -36,12 +36,18 @@ class Found:
     created: bool
     partitions: int
     wanted: int
+    state: bool = False
 
     def __str__(self) -> str:
         if self.created:
             return f"{self.name}: created, {_counted(self.partitions)}"
         if self.partitions == self.wanted:
             return f"{self.name}: exists, {_counted(self.partitions)}"
+        if self.state:
+            return (
+                f"{self.name}: exists with {_counted(self.partitions)}, and a topic whose state it keeps has {self.wanted}; "
+                "give it as many (kafka-topics.sh --alter), which moves no state"
+            )
         return (
             f"{self.name}: exists with {_counted(self.partitions)}, not {self.wanted} as "
             "STREAMDRIFT_KAFKA__PARTITIONS says; left as it is, for more partitions would move keys to others"
@@ -57,7 +63,7 @@ def wanted(settings: Settings) -> list[Wanted]:
 
     Changes are few and have to keep their order across models: one partition. Events and blocks are kept for a week,
     for from them state is rebuilt after a restart. The state topic is compacted; its segments are small, for the one
-    that is written to is never compacted.
+    that is written to is never compacted. It gets as many partitions as the inputs have that are there already.
     """
     topics, n = settings.topics, settings.kafka.partitions
     large = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
@@ -99,14 +105,25 @@ def create_topics(settings: Settings, clock: Clock) -> list[str]:
         seen = {topic.name: look_up(admin, topic.name, settings.kafka) for topic in topics}
         if hidden := [Right(DESCRIBE, "topic", name) for name, found in seen.items() if found.allowed == ()]:
             raise denied(settings.kafka, hidden)
-        made = [_create(admin, topic, seen[topic.name], settings.kafka) for topic in topics]
+        *others, state = topics
+        found = _all([_create(admin, topic, seen[topic.name], settings.kafka) for topic in others], settings.kafka)
+        inputs = {settings.topics.events, settings.topics.labels, settings.topics.blocks}
+        most = max(topic.partitions for topic in found if topic.name in inputs)
+        made = _create(admin, replace(state, partitions=most), seen[state.name], settings.kafka)
+        (kept,) = _all([made], settings.kafka)
     except errors.KafkaError as e:
         raise explain(e, settings.kafka, "creating topics") from None
     finally:
         admin.close()
+    enough = kept.partitions >= most
+    return [str(topic) for topic in (*found, replace(kept, wanted=kept.partitions if enough else most, state=True))]
+
+
+def _all(made: list[Found | Right], settings: KafkaSettings) -> list[Found]:
+    """Every topic; where the right to create some is missing, the sentence that names them."""
     if refused := [right for right in made if isinstance(right, Right)]:
-        raise denied(settings.kafka, refused)
-    return list(map(str, made))
+        raise denied(settings, refused)
+    return [topic for topic in made if isinstance(topic, Found)]
 
 
 def _create(admin: Any, topic: Wanted, seen: Seen, settings: KafkaSettings) -> Found | Right:

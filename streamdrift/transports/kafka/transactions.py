@@ -7,51 +7,37 @@ guards have tests in tests/transports/test_kafka_transactions.py where a broker 
 - After any error the producer is thrown away. One that goes on commits offsets of the failed transaction with its next one.
 - A commit that failed may have succeeded (a broker that stalls for longer than a request may take): nothing is sent again, what
   was committed is read back. That is what ``Retriable`` from here asks for.
-- A producer that was shut out (its transaction timed out, or a successor has its id) makes itself a new epoch with its next
-  message, shuts out the successor in turn, and reports the loss of messages only in their futures. So it may not.
 - ``flush`` is silent about messages that failed: each future is asked, before offsets are sent.
 - Three calls have no time-out (16 s in one while the broker was down): they run in a thread that is waited for.
-- 100 ms, the default wait between tries, is how long each transaction then waits for the one before it to be wound up.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import kafka
-from kafka import KafkaProducer, errors
+from kafka import errors
 
 from streamdrift.errors import BrokerProblem, Fatal, Retriable, StreamdriftError
 from streamdrift.ports import Clock, Headers, Partition, StateRecord
 from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
-from streamdrift.transports.kafka.client import options, quiet_logs
-from streamdrift.transports.kafka.explain import REJOIN, explain, plain, rooted
+from streamdrift.transports.kafka.explain import REJOIN, TAKEN_OVER, explain, plain, rooted
+from streamdrift.transports.kafka.producer import discard, transactional
 from streamdrift.transports.kafka.rights import require
-from streamdrift.transports.kafka.sink import BATCH_BYTES, PENDING_MAX, REFUSALS
+from streamdrift.transports.kafka.sink import PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
-
-VERSIONS = frozenset({"3.0.12"})
-"""Of kafka-python, in which these guards were found to hold; with others ``detect`` publishes at least once."""
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """What waits for a commit; more is committed before its time."""
 
-RETRY_MS = 5
-"""21 transactions a second with the default of 100 ms, 64 with this."""
-
-LINGER_MS = 5
-
 REVOKED_S = 5.0
 """Longest commit before partitions go: no heartbeat is sent during it."""
-
-CLOSE_S = 2.0
 
 FENCED = (errors.ProducerFencedError, errors.InvalidProducerEpochError, errors.FencedInstanceIdError)
 
@@ -67,11 +53,6 @@ class _Waiting:
     @property
     def size(self) -> int:
         return len(self.value or b"") + len(self.key or b"")
-
-
-def possible() -> bool:
-    """Whether this kafka-python is one that the guards are for."""
-    return kafka.__version__ in VERSIONS
 
 
 class KafkaTransactions:
@@ -119,12 +100,12 @@ class KafkaTransactions:
     def _begun(self) -> Any:
         producer = None
         try:
-            producer = _producer(self._settings, self._name)
+            producer = transactional(self._settings, self._name)
             producer.init_transactions()
         except errors.KafkaError as e:
             if producer is not None:
-                _discard(producer)
-            raise self._meaning(e, "beginning transactions") from None
+                discard(producer)
+            raise self._meaning(e, "beginning transactions", math.inf) from None
         return producer
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
@@ -179,22 +160,31 @@ class KafkaTransactions:
             raise self._failure
         if not self._waiting and not self._done:
             return
+        began = self._clock.monotonic()
         try:
             if membership is None or membership.generation_id < 0:  # the broker would take it from anybody
                 raise errors.CommitFailedError("not a member of the group")
             offsets = self._source.due(self._done)
             committed = offsets or self._source.standing()
             if not committed:
-                raise errors.CommitFailedError("no partition is ours")
+                if self._done:
+                    raise errors.CommitFailedError("no partition is ours")
+                self._clear()  # what is said by the clock is for whoever has the partitions to say
+                return
             self._within(timeout_s, lambda: self._transact(self._waiting, committed, membership, timeout_s))
         except (errors.KafkaError, Fatal) as e:
             self._metrics.transactions.labels(self._stage, "failed").inc()
             cause = self._producer._transaction_manager.last_error or e  # noqa: SLF001 - what is raised later hides it
-            self._failure = e if isinstance(e, Fatal) else self._meaning(cause, "committing")
-            _discard(self._producer)
+            self._failure = (
+                e if isinstance(e, Fatal) else self._meaning(cause, "committing", self._clock.monotonic() - began)
+            )
+            discard(self._producer)
             raise self._failure from None
         self._metrics.transactions.labels(self._stage, "committed").inc()
         self._source.note(offsets)
+        self._clear()
+
+    def _clear(self) -> None:
         self._waiting, self._bytes, self._done = [], 0, {}
 
     def _transact(
@@ -240,18 +230,18 @@ class KafkaTransactions:
         if raised:
             raise raised[0]
 
-    def _meaning(self, error: Exception, doing: str) -> StreamdriftError:
+    def _meaning(self, error: Exception, doing: str, took_s: float) -> StreamdriftError:
+        """Return what it is to whoever asked.
+
+        The broker says the same of a transaction that timed out and of one whose id a successor took. Ours are short: one that
+        timed out took its time here, too. Whoever was succeeded must end, or the two would shut each other out for ever.
+        """
         error = rooted(error)
         doing = f"{doing} as {self._name!r}"
         if isinstance(error, REFUSALS):
             return explain(error, self._settings, doing)
-        if isinstance(error, errors.FencedInstanceIdError):
-            return BrokerProblem(f"{doing}: another process has the same name; give each its own kafka.instance")
-        if isinstance(error, FENCED):
-            return Retriable(
-                f"{doing}: shut out, because it took longer than kafka.transaction_timeout_s, or because another process has "
-                "the same kafka.instance; what was not committed is read again"
-            )
+        if isinstance(error, FENCED) and took_s < self._settings.transaction_timeout_s:
+            return BrokerProblem(f"{doing}: {TAKEN_OVER}")
         if isinstance(error, REJOIN):
             return Retriable(f"{doing}: the group gave the partitions to others; what was not committed is read again")
         return Retriable(
@@ -261,40 +251,5 @@ class KafkaTransactions:
     def close(self) -> None:
         """Let go of everything; what was not committed is lost. A second call does nothing."""
         self._failure = self._failure or Retriable("closed")
-        self._waiting, self._done = [], {}
-        _discard(self._producer)
-
-
-def _producer(settings: KafkaSettings, name: str) -> Any:
-    quiet_logs()
-    shared = options(settings)
-    timeout_ms = int(settings.transaction_timeout_s * 1_000)
-    producer = KafkaProducer(
-        **shared,
-        bootstrap_timeout_ms=int(settings.bootstrap_timeout_s * 1_000),
-        transactional_id=name,
-        transaction_timeout_ms=timeout_ms,
-        acks="all",
-        batch_size=BATCH_BYTES,
-        linger_ms=LINGER_MS,
-        retry_backoff_ms=RETRY_MS,
-        max_request_size=MESSAGE_BYTES_MAX,
-        max_block_ms=shared["request_timeout_ms"],
-        delivery_timeout_ms=2 * shared["request_timeout_ms"] + LINGER_MS,
-        allow_auto_create_topics=False,
-        metrics_enabled=False,
-    )
-    producer._transaction_manager._supports_epoch_bump = _never  # noqa: SLF001 - there is no public way; see VERSIONS
-    return producer
-
-
-def _never() -> bool:
-    return False
-
-
-def _discard(producer: Any) -> None:
-    """Close a producer whatever state it is in: one with messages under way refuses to be closed."""
-    with suppress(errors.KafkaError):
-        producer.close(timeout=CLOSE_S)
-        return
-    producer._sender.force_close()  # noqa: SLF001 - there is no public way
+        self._clear()
+        discard(self._producer)
