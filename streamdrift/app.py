@@ -46,7 +46,7 @@ from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.show import show, show_json
 from streamdrift.settings.sources import CONFIG_BYTES_MAX, read_text
-from streamdrift.telemetry import Health, Metrics, configure_logging, serve
+from streamdrift.telemetry import Health, Metrics, configure_logging, leave_out, serve
 from streamdrift.transports import kafka
 from streamdrift.transports.files.sink import standard_output
 
@@ -83,7 +83,8 @@ def settings_of_process() -> Loaded:
 
 
 def _installed(loaded: Loaded) -> Loaded:
-    """The same settings; a problem where they ask for an engine that isn't there."""
+    """The same settings, whose secrets are said no more; a problem where they ask for an engine that isn't there."""
+    leave_out(secret_values(loaded.settings))
     kernels.engine(loaded.settings.engine)
     return loaded
 
@@ -215,6 +216,8 @@ def escalate() -> int:
     settings, clock, metrics = service.settings, service.clock, service.metrics
 
     def build() -> EscalationWorker:
+        reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
+        kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
         receivers, ledger = build_receivers(settings, metrics), Ledger(settings.escalate.ledger)
         source = kafka.KafkaSource(
             settings.kafka,

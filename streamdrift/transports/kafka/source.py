@@ -31,7 +31,8 @@ from streamdrift.transports.kafka.assignments import Assignments
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Keeper, Place, begin
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
+from streamdrift.transports.kafka.rights import require
+from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 POLL_MS_MIN = 200
 """Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
@@ -73,7 +74,7 @@ class KafkaSource:
     Raises
     ------
     BrokerProblem
-        The broker can't be reached, refuses us, or has no such topic.
+        The broker can't be reached, refuses us, or has no such topic; or a right to it or to the group is missing.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class KafkaSource:
         self._assignments = Assignments()
         self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
         self._closed = False
-        require_topic(settings, clock, topic)
+        require(settings, clock, reads=self._topics, groups=[group])
         self._consumer = self._connect()
         self._in_bulk = in_bulk and bulk.install(self._consumer)
 
