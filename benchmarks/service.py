@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from kafka import KafkaProducer
 
 from benchmarks.rounds import ROOT
 from streamdrift.settings import KafkaSettings
@@ -18,6 +21,8 @@ from streamdrift.transports.kafka import KafkaSink
 from tests.command import COMMAND, environment
 from tests.transports.clock import RealClock
 
+Messages = Sequence[tuple[bytes, bytes]]
+"""Keys and values."""
 TOPICS = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state")
 WAIT_S, LOOK_S = 300.0, 0.1
 
@@ -40,13 +45,35 @@ def create_topics(settings: Mapping[str, str]) -> None:
     subprocess.run([*COMMAND, "topics", "create"], env=dict(settings), cwd=ROOT, check=True, capture_output=True)
 
 
-def publish(servers: str, topic: str, messages: Sequence[tuple[bytes, bytes]]) -> None:
-    """Send (key, value) to a topic."""
+def publish(servers: str, topic: str, messages: Messages) -> None:
+    """Send them to a topic."""
     sink = KafkaSink(KafkaSettings(bootstrap_servers=servers), RealClock())
     for key, value in messages:
         sink.send(topic, value, key)
     sink.flush(60)
     sink.close()
+
+
+@contextmanager
+def held_back(servers: str, topic: str, messages: Messages) -> Iterator[Callable[[], None]]:
+    """Send them in a transaction; they are there, all at once, when what is given is called."""
+    producer = KafkaProducer(
+        bootstrap_servers=servers,
+        transactional_id=secrets.token_hex(8),
+        transaction_timeout_ms=600_000,
+        batch_size=2**18,
+        linger_ms=20,
+        metrics_enabled=False,
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    for key, value in messages:
+        producer.send(topic, value, key)
+    producer.flush(60)
+    try:
+        yield producer.commit_transaction
+    finally:
+        producer.close()
 
 
 class Service:

@@ -44,6 +44,11 @@ SESSION_MS = 10_000
 
 CLOSE_MS = 5_000
 
+FETCH_WAIT_MS = 20
+"""How long a broker may keep a fetch for which nothing is there, where there are several topics. While a fetch waits at the end of
+one (of labels there are few), none is sent for the others: with Kafka's 500 ms a worker took 20,000 events a second, and with this
+170,000. It costs a worker that has nothing to do 5 % of a core."""
+
 
 class KafkaSource:
     """A consumer of one topic, or of several whose records it gives as they come.
@@ -104,6 +109,7 @@ class KafkaSource:
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 session_timeout_ms=SESSION_MS,
                 max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
+                **({"fetch_max_wait_ms": FETCH_WAIT_MS} if self._topics[1:] else {}),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
