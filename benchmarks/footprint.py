@@ -34,7 +34,7 @@ MODULES = {
 IMPORT_S, IDLE_MIB, SERIES_KB = Bar(most=0.2, unit=" s"), Bar(most=80, unit=" MiB"), Bar(most=8, unit=" KB")
 SIZES = (10, 1_000, 10_000, 100_000)
 IDLE_AFTER_S = 5.0
-ROOM = 0.7
+ROOM = 0.5
 """Share of the memory that is free which a benchmark takes at most."""
 MIB, KB = 2**20, 1_000
 

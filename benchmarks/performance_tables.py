@@ -2,32 +2,48 @@
 
     python -m benchmarks.performance_tables FOLDER [--write docs/performance.md]
 
-`make bench` leaves what a benchmark printed in `FOLDER/<name>.md`. With `--write` all of it replaces what stands between
-`<!-- tables -->` and `<!-- /tables -->` in that document; without it, it is printed.
+`make bench` leaves what a benchmark printed in `FOLDER/<name>.md`. First come the bars of all of them, reached or missed. With
+`--write` all of it replaces what stands between `<!-- tables -->` and `<!-- /tables -->` in that document; without it, it is
+printed.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import rounds
 from benchmarks.accuracy_tables import write
-from benchmarks.rounds import machine
 
 BENCHMARKS = ("replay", "from_kafka", "kernels", "decode", "stages", "detecting", "footprint")
 """In the order in which the document tells them."""
+BAR = re.compile(r"^[≥≤] .* (reached|\*\*missed\*\*)$")
 
 
-def text(folder: Path, where: str) -> str:
+def bars(text: str) -> Iterator[str]:
+    """A row for each row of the tables that has a bar: where it stands, what it says of whom, the bar."""
+    heading = ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and BAR.match(cells[-1]):
+            yield f"{heading} | {' | '.join((*cells[:1], ' · '.join(filter(None, cells[1:-1])), cells[-1]))}"
+
+
+def tables(folder: Path, where: str) -> str:
     """All sections; a benchmark that left nothing is named."""
-    parts = [f"Measured by `make bench` on: {where}."]
+    sections = []
     for name in BENCHMARKS:
         path = folder / f"{name}.md"
         found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        parts.append(found or f"### {name}\n\nNot measured: `benchmarks/{name}.py` left no table.")
-    return "\n\n".join(parts)
+        sections.append(found or f"### {name}\n\nNot measured: `benchmarks/{name}.py` left no table.")
+    text = "\n\n".join(sections)
+    told = rounds.table(("table", "row", "figures", "bar"), list(bars(text)))
+    return f"Measured by `make bench` on: {where}.\n\n### The bars\n\n{told}\n\n{text}"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,11 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--write", type=Path, metavar="DOCUMENT")
     options = parser.parse_args(arguments)
-    found = text(options.folder, machine())
+    text = tables(options.folder, rounds.machine())
     if options.write is None:
-        print(found)
+        print(text)
     else:
-        write(options.write, found)
+        write(options.write, text)
     return 0
 
 
