@@ -26,6 +26,7 @@ from benchmarks.traffic import FEATURES, learned, settings_for
 from streamdrift import kernels
 from streamdrift.settings import Settings
 
+TITLE = "Parts of detecting"
 RULER_BYTES, RULER_CYCLES = 1 << 20, 8
 LEAST = {
     "Page-Hinkley": (9, "its mean needs the last one: a subtraction, a product, an addition"),
@@ -117,9 +118,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
+    if not kernels.compiled():
+        print(f"### {TITLE}\n\nNot measured: {kernels.told()}.")
+        return 0
     segments, size, count = (1, 2_000, 1) if options.quick else (20, 24_576, options.rounds)
     print(
-        f"### Parts of detecting, {segments * FEATURES} series\n\n{parts(segments, size, count)}\n\n{publish(count)}\n"
+        f"### {TITLE}, {segments * FEATURES} series\n\n{parts(segments, size, count)}\n\n{publish(count)}\n"
     )
     print(f"### Kernels against their algorithms\n\n{cycles(count)}")
     return 0

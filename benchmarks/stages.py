@@ -33,6 +33,7 @@ from streamdrift.blocks.block import Block
 from streamdrift.records import Run
 from streamdrift.transports.kafka.bulk import BulkRecords
 
+TITLE = "Stage by stage"
 FETCHED = 16_384
 """Bytes of a record batch: what producers send by default."""
 
@@ -191,9 +192,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args(arguments)
+    if not kernels.compiled():
+        print(f"### {TITLE}\n\nNot measured: {kernels.told()}.")
+        return 0
     segments, size, count = (2, 2_000, 1) if options.quick else (200, 24_576, options.rounds)
     table = stages(segments, size, count)
-    print(f"### Stage by stage, {segments} segments\n\n{rounds.told(count)}.\n\n{table}")
+    print(f"### {TITLE}, {segments} segments\n\n{rounds.told(count)}.\n\n{table}")
     return 0
 
 
