@@ -122,9 +122,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"### {TITLE}\n\nNot measured: {kernels.told()}.")
         return 0
     segments, size, count = (1, 2_000, 1) if options.quick else (20, 24_576, options.rounds)
-    print(
-        f"### {TITLE}, {segments * FEATURES} series\n\n{parts(segments, size, count)}\n\n{publish(count)}\n"
-    )
+    print(f"### {TITLE}, {segments * FEATURES} series\n\n{parts(segments, size, count)}\n\n{publish(count)}\n")
     print(f"### Kernels against their algorithms\n\n{cycles(count)}")
     return 0
 
