@@ -75,7 +75,8 @@ quick: $(DEV)
 bench: $(DEV) ## speed, memory and start against bars and rivals, in the same run; writes docs/performance.md (half an hour)
 	@$(MAKE) rivals || echo "the rivals' environment can't be made here; the tables say so" >&2
 	@rm -rf $(BENCHED) && mkdir -p $(BENCHED)
-	@for name in $(BENCHMARKS); do echo "$$name" >&2; $(BIN)/python -m benchmarks.$$name > $(BENCHED)/$$name.md || exit 1; done
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; $(BIN)/python -m benchmarks.$$name > $(BENCHED)/$$name.md || \
+	  { rm $(BENCHED)/$$name.md; echo "$$name failed; the tables say so" >&2; }; done
 	$(BIN)/python -m benchmarks.performance_tables $(BENCHED) --write docs/performance.md
 
 rivals: $(RIVALS) ## the libraries that `make bench` runs beside ours, in an environment of their own
