@@ -4,7 +4,7 @@
 
 Import: fresh processes, bytecode compiled before; the wall time that `import` takes, a bare interpreter's start not counted, least
 of several, since everything else that runs can only add to it. Idle worker: `streamdrift detect` on a real broker, five seconds after it
-is ready. Bytes per series: growth of resident memory from 2,000 to 20,000 series, references of 1,000, everything that belongs to them
+is ready. Bytes per series: growth of resident memory from 2,000 to 10,000 series, references of 1,000, everything that belongs to them
 counted. Cost per event: ten features, as many segments as it takes, an event in ten series whatever their number; references of 200,
 windows full; the sizes take turns. A size for which there is no room in memory is left out, and said to be.
 """
@@ -120,7 +120,7 @@ def facts(*, quick: bool) -> str:
             )
     except NoBrokerError as e:
         rows.append(f"idle `streamdrift detect` | not measured: {e} | ")
-    few, many = (20, 200) if quick else (2_000, 20_000)
+    few, many = (20, 200) if quick else (2_000, 10_000)
     each = per_series(few, many)
     if isinstance(each, str):
         rows.append(f"memory per series | {each} | ")
