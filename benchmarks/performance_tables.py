@@ -23,15 +23,19 @@ BENCHMARKS = ("replay", "from_kafka", "kernels", "decode", "stages", "detecting"
 BAR = re.compile(r"^[≥≤] .* (reached|\*\*missed\*\*)$")
 
 
+FIGURES = re.compile(r"-?[\d.,]+( |$)")
+
+
 def bars(text: str) -> Iterator[str]:
-    """A row for each row of the tables that has a bar: where it stands, what it says of whom, the bar."""
+    """A row for each row of the tables that has a bar: where it stands, of what it speaks, the bar."""
     heading = ""
     for line in text.splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ")
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and BAR.match(cells[-1]):
-            yield f"{heading} | {' | '.join((*cells[:1], ' · '.join(filter(None, cells[1:-1])), cells[-1]))}"
+            named = (cell for cell in cells[:-1] if cell and not FIGURES.match(cell))
+            yield f"{heading} | {', against '.join(named)} | {cells[-1]}"
 
 
 def tables(folder: Path, where: str) -> str:
@@ -42,7 +46,7 @@ def tables(folder: Path, where: str) -> str:
         found = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         sections.append(found or f"### {name}\n\nNot measured: `benchmarks/{name}.py` left no table.")
     text = "\n\n".join(sections)
-    told = rounds.table(("table", "row", "figures", "bar"), list(bars(text)))
+    told = rounds.table(("table", "row", "bar"), list(bars(text)))
     return f"Measured by `make bench` on: {where}.\n\n### The bars\n\n{told}\n\n{text}"
 
 

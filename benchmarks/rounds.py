@@ -85,11 +85,11 @@ class Bar:
     most: float | None = None
     unit: str = ""
 
-    def told(self, figure: float) -> str:
-        """The bar, and whether it is reached."""
-        reached = figure >= self.least if self.least is not None else figure <= (self.most or 0.0)
+    def told(self, value: float) -> str:
+        """The bar, the figure, and whether it is reached."""
+        reached = value >= self.least if self.least is not None else value <= (self.most or 0.0)
         sign, bound = ("≥", self.least) if self.least is not None else ("≤", self.most)
-        return f"{sign} {bound:,g}{self.unit} {'reached' if reached else '**missed**'}"
+        return f"{sign} {bound:,g}{self.unit}: {figure(value)}{self.unit} {'reached' if reached else '**missed**'}"
 
 
 def compared(times: Times, ours: str, theirs: str, bar: Bar | None = None) -> str:

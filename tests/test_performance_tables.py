@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.parametrize(
     ("bar", "figure", "told"),
     [
-        (Bar(least=800, unit="×"), 800.0, "≥ 800× reached"),
-        (Bar(least=4, unit="×"), 3.999, "≥ 4× **missed**"),
-        (Bar(most=0.2, unit=" s"), 0.2, "≤ 0.2 s reached"),
-        (Bar(most=200_000), 200_001.0, "≤ 200,000 **missed**"),
+        (Bar(least=800, unit="×"), 800.0, "≥ 800×: 800× reached"),
+        (Bar(least=4, unit="×"), 3.99, "≥ 4×: 3.99× **missed**"),
+        (Bar(most=0.2, unit=" s"), 0.2, "≤ 0.2 s: 0.20 s reached"),
+        (Bar(most=200_000), 200_001.0, "≤ 200,000: 200,001 **missed**"),
     ],
 )
 def test_a_bar_says_whether_it_is_reached(bar: Bar, figure: float, told: str) -> None:
@@ -27,7 +27,9 @@ def test_a_bar_says_whether_it_is_reached(bar: Bar, figure: float, told: str) ->
 def test_a_ratio_is_taken_round_by_round() -> None:
     times = {"ours": [1.0, 10.0, 2.0], "theirs": [5.0, 50.0, 8.0]}
     assert rounds.ratios(times, "ours", "theirs") == [5.0, 5.0, 4.0]
-    assert rounds.compared(times, "ours", "theirs", Bar(least=5, unit="×")) == "5.00 | 4.00 – 5.00 | ≥ 5× reached"
+    assert (
+        rounds.compared(times, "ours", "theirs", Bar(least=5, unit="×")) == "5.00 | 4.00 – 5.00 | ≥ 5×: 5.00× reached"
+    )
 
 
 def test_contestants_take_turns_and_preparing_a_round_is_not_timed() -> None:
@@ -51,10 +53,10 @@ def test_a_rival_that_is_not_there_is_told_in_words(monkeypatch: pytest.MonkeyPa
 
 def test_the_bars_come_first_and_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "kernels.md").write_text(
-        "### Detectors\n\n| | x | bar |\n|---|---|---|\n| ADWIN | 9 | ≥ 10× **missed** |\n"
+        "### Detectors\n\n| | x | bar |\n|---|---|---|\n| ADWIN | river | 9.5 | ≥ 10×: 9.50× **missed** |\n"
     )
     text = tables(tmp_path, "two cores")
-    assert text.index("| Detectors | ADWIN | 9 | ≥ 10× **missed** |") < text.index("### Detectors")
+    assert text.index("| Detectors | ADWIN, against river | ≥ 10×: 9.50× **missed** |") < text.index("### Detectors")
     for name in BENCHMARKS:
         assert (f"### {name}\n\nNot measured: " in text) == (name != "kernels")
 
