@@ -113,7 +113,8 @@ class ValueWatch:
     @property
     def is_plain(self) -> bool:
         """Whether the compiled watch knows all that is done here: the scan confirms, and every detector is compiled."""
-        return self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
+        compiled = self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
+        return compiled and (self._clock is None or self._clock.is_bounded)
 
     @property
     def is_calm(self) -> bool:

@@ -4,6 +4,8 @@ use numpy::{PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::scan::SCORE_MAX;
+
 const DAY_MS: i64 = 86_400_000;
 
 /// (2n+1, 4) scores by twice the mid-rank: one table serves all series whose references have n values.
@@ -16,7 +18,7 @@ pub struct Scores {
 impl Scores {
     #[new]
     fn new(table: PyReadonlyArray2<'_, i64>) -> PyResult<Self> {
-        let wrong = || PyValueError::new_err("a score table has four columns of integers below 2^31");
+        let wrong = || PyValueError::new_err("a score table has four columns of integers below 2^25");
         let view = table.as_array();
         if view.ncols() != 4 {
             return Err(wrong());
@@ -25,7 +27,10 @@ impl Scores {
         for row in view.rows() {
             let mut scores = [0; 4];
             for (score, value) in scores.iter_mut().zip(row) {
-                *score = i32::try_from(*value).map_err(|_| wrong())?;
+                *score = i32::try_from(*value)
+                    .ok()
+                    .filter(|&value| i64::from(value).abs() < SCORE_MAX / 2)
+                    .ok_or_else(wrong)?;
             }
             rows.push(scores);
         }
@@ -69,17 +74,21 @@ impl Clock {
     }
 
     #[inline]
-    pub fn at(&self, time: i64) -> [i64; 4] {
+    pub fn at(&self, time: i64) -> [i32; 4] {
         let day = time.div_euclid(DAY_MS);
         let quarter = (time - day * DAY_MS) / (DAY_MS / 96);
         let (of_day, of_week) = (&self.day[quarter as usize], &self.week[day.rem_euclid(7) as usize]);
-        std::array::from_fn(|c| i64::from(of_day[c]) + i64::from(of_week[c]))
+        std::array::from_fn(|c| of_day[c] + of_week[c])
     }
 }
 
 fn rows(table: &PyReadonlyArray2<'_, i32>, n: usize) -> PyResult<Vec<[i32; 4]>> {
     if table.shape() != [n, 4] {
         return Err(PyValueError::new_err(format!("a clock has {n} rows of four scores")));
+    }
+    // a score is at most 9; with a quarter of the most there may be for day and week each, there is room enough
+    if table.as_array().iter().any(|expected| i64::from(*expected).abs() > SCORE_MAX / 4) {
+        return Err(PyValueError::new_err("a clock takes more off a score than any score has"));
     }
     Ok(table.as_array().rows().into_iter().map(|row| std::array::from_fn(|c| row[c])).collect())
 }

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::prefetch;
-use crate::scan::{Scan, UNIT};
-use crate::told::{arrays, scan, taken_over, Judged};
-use crate::values::Values;
+use crate::shares::{Before, Shares, Undo};
+use crate::timeline::{self, Timeline};
+use crate::told::{arrays, needed, no_sums, normal, parts, Judged, Parts};
+use crate::values::{self, Places, Values};
 
 /// Values that are taken back at most, once one of them calls for a look.
 const PART: usize = 1024;
@@ -20,23 +21,96 @@ const PART: usize = 1024;
 const NULL: u8 = 1;
 const NUMBER: u8 = 2;
 
-/// Room that is used again for each part.
+/// Room that is used again for each part, whichever series it is of.
 #[derive(Default)]
 struct Room {
     values: Vec<f64>,
     times: Vec<i64>,
-    z: Vec<f64>,
-    flags: Vec<i64>,
+    missing: Undo<Before<2>, [u8; 2]>,
+    invalid: Undo<Before<2>, [u8; 2]>,
+    watched: values::Room,
+}
+
+/// Who counts which events.
+#[derive(Clone, Copy)]
+enum Of {
+    /// All rows.
+    Rows,
+    /// Those with a clean value.
+    Clean,
+    /// Those whose value isn't far out.
+    Near,
+}
+
+/// Where the events have come to: mostly all rows have clean values, and one timeline serves all.
+#[derive(Default)]
+struct Timelines {
+    all: Vec<Timeline>,
+    /// Which of them is whose.
+    of: [u8; 3],
+}
+
+impl Timelines {
+    fn new(told: [Option<timeline::Told>; 3]) -> Self {
+        let mut distinct: Vec<timeline::Told> = Vec::new();
+        let of = told.map(|one| {
+            let one = one?;
+            let known = distinct.iter().position(|other| *other == one);
+            Some(known.unwrap_or_else(|| {
+                distinct.push(one);
+                distinct.len() - 1
+            }) as u8)
+        });
+        // where nobody counts them, they go with the next: a timeline that is split off would serve no-one
+        let near = of[Of::Near as usize].or(of[Of::Rows as usize]).unwrap_or(0);
+        let clean = of[Of::Clean as usize].unwrap_or(near);
+        let mut all: Vec<Timeline> = distinct.iter().map(Timeline::new).collect();
+        if all.is_empty() {
+            all.push(Timeline::default());
+        }
+        all.shrink_to_fit();
+        Self { all, of: [of[Of::Rows as usize].unwrap_or(near), clean, near] }
+    }
+
+    fn get(&self, of: Of) -> &Timeline {
+        &self.all[usize::from(self.of[of as usize])]
+    }
+
+    fn places(&self) -> Places {
+        Places { clean: self.get(Of::Clean).place, near: self.get(Of::Near).place }
+    }
+
+    /// Take rows that have a clean value each.
+    fn take_all(&mut self, times: &[i64]) {
+        self.all.iter_mut().for_each(|timeline| timeline.take(times));
+    }
+
+    /// Take rows of which some have a clean value.
+    fn take(&mut self, rows: &[i64], clean: &[i64]) {
+        let [of_rows, others @ ..] = self.of;
+        if others.contains(&of_rows) {
+            self.all.push(self.all[usize::from(of_rows)].clone());
+            let split = (self.all.len() - 1) as u8;
+            for of in &mut self.of[1..] {
+                if *of == of_rows {
+                    *of = split;
+                }
+            }
+        }
+        for (i, timeline) in self.all.iter_mut().enumerate() {
+            timeline.take(if i == usize::from(of_rows) { rows } else { clean });
+        }
+    }
 }
 
 /// The state of one series on ordinary days. See `detect/quiet.py`, which makes it.
 #[pyclass(module = "streamdrift.kernels._compiled")]
 pub struct Watch {
     kind: u8,
-    missing: Option<Scan<2>>,
-    invalid: Option<Scan<2>>,
+    missing: Option<Shares<2>>,
+    invalid: Option<Shares<2>>,
     values: Option<Values>,
-    room: Room,
+    times: Timelines,
 }
 
 #[pymethods]
@@ -49,12 +123,13 @@ impl Watch {
         invalid: Option<Judged<'_>>,
         parts: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let lane = |judged: Judged<'_>| normal::<2>(&judged).map(|normal| Shares::new(&normal, judged.1));
         Ok(Self {
             kind,
-            missing: missing.as_ref().map(scan).transpose()?,
-            invalid: invalid.as_ref().map(scan).transpose()?,
+            missing: missing.map(lane).transpose()?,
+            invalid: invalid.map(lane).transpose()?,
             values: parts.map(Values::new).transpose()?,
-            room: Room::default(),
+            times: Timelines::new([None, None, None]),
         })
     }
 
@@ -62,21 +137,35 @@ impl Watch {
     /// `seen` of the clean values.
     fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let told = PyDict::new(py);
-        told.set_item("missing", self.missing.as_ref().map(|scan| arrays(py, scan)).transpose()?)?;
-        told.set_item("invalid", self.invalid.as_ref().map(|scan| arrays(py, scan)).transpose()?)?;
+        let rows = self.times.get(Of::Rows).told();
+        for (name, lane) in [("missing", &self.missing), ("invalid", &self.invalid)] {
+            let lane = lane.as_ref().map(|lane| arrays(py, lane.told(rows.place), &rows));
+            told.set_item(name, lane.transpose()?)?;
+        }
         if let Some(watched) = &self.values {
-            watched.told(py, &told)?;
+            watched.told(py, &told, self.times.get(Of::Clean), self.times.get(Of::Near))?;
         }
         Ok(told)
     }
 
     /// Go on from a state of `told`'s form.
     fn adopt(&mut self, told: &Bound<'_, PyDict>) -> PyResult<()> {
-        taken_over(&mut self.missing, told, "missing")?;
-        taken_over(&mut self.invalid, told, "invalid")?;
-        if let Some(watched) = &mut self.values {
-            watched.adopt(told)?;
+        let mut rows: Option<timeline::Told> = None;
+        for (name, lane) in [("missing", &mut self.missing), ("invalid", &mut self.invalid)] {
+            if let Some(lane) = lane {
+                let Parts { timeline, sums, partial } = parts(&needed(told, name)?)?;
+                if rows.as_ref().is_some_and(|rows| *rows != timeline) || !lane.adopt(timeline.place, &sums, partial) {
+                    return Err(no_sums());
+                }
+                rows = Some(timeline);
+            }
         }
+        let (mut clean, mut near) = (None, None);
+        if let Some(watched) = &mut self.values {
+            let (of_clean, of_near) = watched.adopt(told)?;
+            (clean, near) = (of_clean, Some(of_near));
+        }
+        self.times = Timelines::new([rows, clean, near]);
         Ok(())
     }
 }
@@ -108,7 +197,7 @@ pub fn advance(
     if rows.is_some_and(|rows| rows.len() != times.len()) {
         return Err(wrong("not every row has a time"));
     }
-    let (mut values, mut kinds) = (Vec::new(), Vec::new());
+    let (mut values, mut kinds, mut room) = (Vec::new(), Vec::new(), Room::default());
     let mut taken = Vec::with_capacity(watches.len());
     for (i, (watch, (numbers, given, codes, places, cut))) in watches.iter().zip(&columns).enumerate() {
         let (numbers, given) = (numbers.as_slice()?, given.as_ref().map(|kinds| kinds.as_slice()).transpose()?);
@@ -156,7 +245,7 @@ pub fn advance(
             }
             _ => given,
         };
-        taken.push(watch.take(py, values, kinds, times)?);
+        taken.push(watch.take(py, values, kinds, times, &mut room)?);
     }
     Ok(taken)
 }
@@ -168,10 +257,12 @@ fn ahead(watches: &[Bound<'_, Watch>]) {
     }
     if let Some(watch) = watches.get(2) {
         let watch = watch.borrow();
+        let place = watch.times.get(Of::Rows).place;
         for lane in [&watch.missing, &watch.invalid].into_iter().flatten() {
-            lane.prefetch();
+            lane.prefetch(place);
         }
-        watch.values.iter().for_each(Values::prefetch);
+        watch.times.all.iter().for_each(Timeline::prefetch);
+        watch.values.iter().for_each(|values| values.prefetch(watch.times.places()));
     }
     if let Some(watch) = watches.get(1) {
         watch.borrow().values.iter().for_each(|values| values.prefetch_beyond(watch.py()));
@@ -180,13 +271,20 @@ fn ahead(watches: &[Bound<'_, Watch>]) {
 
 impl Watch {
     /// Take rows for as long as none calls for a look; how many were taken.
-    fn take(&mut self, py: Python<'_>, values: &[f64], kinds: Option<&[u8]>, times: &[i64]) -> PyResult<usize> {
+    fn take(
+        &mut self,
+        py: Python<'_>,
+        values: &[f64],
+        kinds: Option<&[u8]>,
+        times: &[i64],
+        room: &mut Room,
+    ) -> PyResult<usize> {
         let n = values.len();
         let mut taken = 0;
         while taken < n {
             let end = n.min(taken + PART);
             let kinds = kinds.map(|kinds| &kinds[taken..end]);
-            if !self.part(py, &values[taken..end], kinds, &times[taken..end])? {
+            if !self.part(py, &values[taken..end], kinds, &times[taken..end], room)? {
                 break;
             }
             taken = end;
@@ -195,44 +293,57 @@ impl Watch {
     }
 
     /// Take a part, or none of it.
-    fn part(&mut self, py: Python<'_>, values: &[f64], kinds: Option<&[u8]>, times: &[i64]) -> PyResult<bool> {
+    fn part(
+        &mut self,
+        py: Python<'_>,
+        values: &[f64],
+        kinds: Option<&[u8]>,
+        times: &[i64],
+        room: &mut Room,
+    ) -> PyResult<bool> {
         let kind = self.kind;
         if kinds.is_some_and(|kinds| kinds.iter().any(|&one| one != kind && one > NULL)) {
             return Ok(false);
         }
-        let room = &mut self.room;
         let all = kinds.is_none_or(|kinds| kinds.iter().all(|&one| one == kind));
-        if !all {
+        let kinds = if all { None } else { kinds };
+        if let Some(kinds) = kinds {
             room.values.clear();
             room.times.clear();
-            for (i, &one) in kinds.unwrap_or_default().iter().enumerate() {
-                if one == kind {
-                    room.values.push(values[i]);
-                    room.times.push(times[i]);
-                }
+            for (i, _) in kinds.iter().enumerate().filter(|(_, &one)| one == kind) {
+                room.values.push(values[i]);
+                room.times.push(times[i]);
             }
         }
-        for lane in [&mut self.missing, &mut self.invalid].into_iter().flatten() {
-            lane.mark();
+        let (place, places, n) = (self.times.get(Of::Rows).place, self.times.places(), times.len());
+        let mut quiet = true;
+        if let Some(lane) = &mut self.invalid {
+            lane.mark(&mut room.invalid);
+            quiet = lane.take_none(place, n, &mut room.invalid);
         }
-        let mut quiet = self.invalid.as_mut().is_none_or(|lane| lane.push_zeros(times));
-        if let (true, Some(lane)) = (quiet, &mut self.missing) {
-            quiet = match kinds {
-                Some(kinds) if !all => kinds.iter().zip(times).all(|(&one, &time)| {
-                    let unit = |is: bool| if is { UNIT } else { 0 };
-                    lane.push([unit(one <= NULL), unit(one < NULL)], time)
-                }),
-                _ => lane.push_zeros(times),
-            };
+        if let Some(lane) = &mut self.missing {
+            lane.mark(&mut room.missing);
+            quiet = quiet
+                && match kinds {
+                    Some(kinds) => lane.take(place, n, &mut room.missing, |i| [kinds[i] <= NULL, kinds[i] < NULL]),
+                    None => lane.take_none(place, n, &mut room.missing),
+                };
         }
         if let (true, Some(watched)) = (quiet, &mut self.values) {
             let (clean, clean_times) = if all { (values, times) } else { (&room.values[..], &room.times[..]) };
-            quiet = watched.take(py, clean, clean_times, &mut room.z, &mut room.flags)?;
+            quiet = watched.take(py, clean, clean_times, places, &mut room.watched)?;
         }
-        if !quiet {
-            for lane in [&mut self.missing, &mut self.invalid].into_iter().flatten() {
-                lane.rollback();
+        for (lane, undo) in [(&mut self.missing, &mut room.missing), (&mut self.invalid, &mut room.invalid)] {
+            match lane {
+                Some(lane) if quiet => lane.settle(),
+                Some(lane) => lane.rollback(place, undo),
+                None => {}
             }
+        }
+        match kinds {
+            _ if !quiet => {}
+            None => self.times.take_all(times),
+            Some(_) => self.times.take(times, &room.times),
         }
         Ok(quiet)
     }
