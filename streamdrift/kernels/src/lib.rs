@@ -32,7 +32,9 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ks::SlidingKs>()?;
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
+    module.add_class::<watch::Watches>()?;
     module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
+    module.add_function(wrap_pyfunction!(watch::advance_groups, module)?)?;
     decode::register(module)?;
     Ok(())
 }

@@ -20,6 +20,7 @@ const PART: usize = 1024;
 /// Kinds of a value, as `blocks.column` numbers them.
 const NULL: u8 = 1;
 const NUMBER: u8 = 2;
+const TEXT: u8 = 3;
 
 /// Room that is used again for each part, whichever series it is of.
 #[derive(Default)]
@@ -111,6 +112,8 @@ pub struct Watch {
     invalid: Option<Shares<2>>,
     values: Option<Values>,
     times: Timelines,
+    /// Whether the state is here, and not with whoever was told it.
+    lent: bool,
 }
 
 #[pymethods]
@@ -130,12 +133,13 @@ impl Watch {
             invalid: invalid.map(lane).transpose()?,
             values: parts.map(Values::new).transpose()?,
             times: Timelines::new([None, None, None]),
+            lent: false,
         })
     }
 
-    /// The state, as the reference engine has it: scans by name (None where nothing is watched), and `run`, `recent`, `flags`,
-    /// `seen` of the clean values.
-    fn told<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// Give the state back, as the reference engine has it: scans by name (None where nothing is watched), and `run`, `recent`,
+    /// `flags`, `seen` of the clean values. No value is taken until there is another state to go on from.
+    fn told<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let told = PyDict::new(py);
         let rows = self.times.get(Of::Rows).told();
         for (name, lane) in [("missing", &self.missing), ("invalid", &self.invalid)] {
@@ -145,6 +149,7 @@ impl Watch {
         if let Some(watched) = &self.values {
             watched.told(py, &told, self.times.get(Of::Clean), self.times.get(Of::Near))?;
         }
+        self.lent = false;
         Ok(told)
     }
 
@@ -166,6 +171,7 @@ impl Watch {
             (clean, near) = (of_clean, Some(of_near));
         }
         self.times = Timelines::new([rows, clean, near]);
+        self.lent = true;
         Ok(())
     }
 }
@@ -183,12 +189,11 @@ type Handed<'py> = (
 #[pyfunction]
 pub fn advance(
     py: Python<'_>,
-    watches: Vec<Bound<'_, Watch>>,
+    watches: Vec<Py<Watch>>,
     columns: Vec<Handed<'_>>,
     times: PyReadonlyArray1<'_, i64>,
     rows: Option<PyReadonlyArray1<'_, i64>>,
 ) -> PyResult<Vec<usize>> {
-    let wrong = |what: &str| PyValueError::new_err(format!("rows and columns don't fit: {what}"));
     if watches.len() != columns.len() {
         return Err(wrong("a watch without its column"));
     }
@@ -197,42 +202,183 @@ pub fn advance(
     if rows.is_some_and(|rows| rows.len() != times.len()) {
         return Err(wrong("not every row has a time"));
     }
-    let (mut values, mut kinds, mut room) = (Vec::new(), Vec::new(), Room::default());
+    let flat: Vec<&Py<Watch>> = watches.iter().collect();
+    let mut scratch = Scratch::default();
     let mut taken = Vec::with_capacity(watches.len());
-    for (i, (watch, (numbers, given, codes, places, cut))) in watches.iter().zip(&columns).enumerate() {
-        let (numbers, given) = (numbers.as_slice()?, given.as_ref().map(|kinds| kinds.as_slice()).transpose()?);
-        let codes = codes.as_ref().map(|codes| codes.as_slice()).transpose()?;
+    for (i, (watch, (numbers, kinds, codes, places, cut))) in watches.iter().zip(&columns).enumerate() {
+        let column = Column::new(numbers, kinds.as_ref(), codes.as_ref())?;
         let places = places.as_ref().map(|places| places.as_slice()).transpose()?.unwrap_or_default();
         let rows = if *cut { rows } else { None };
-        let whole = numbers.len();
-        let fits = match rows {
-            Some(rows) => rows.iter().all(|&row| usize::try_from(row).is_ok_and(|row| row < whole)),
-            None => whole == times.len(),
-        };
-        if !fits || given.is_some_and(|kinds| kinds.len() != whole) || codes.is_some_and(|codes| codes.len() != whole) {
+        if !column.has(rows, times.len()) {
             return Err(wrong("a column is shorter than another"));
         }
-        ahead(&watches[i..]);
-        let mut watch = watch.borrow_mut();
-        if given.is_none() && watch.kind != NUMBER {
-            taken.push(0);
-            continue;
+        ahead(py, &flat[i..]);
+        taken.push(watch.bind(py).borrow_mut().give(py, &column, places, rows, times, &mut scratch)?);
+    }
+    Ok(taken)
+}
+
+/// The series of one group, each with the number of its column.
+#[pyclass(frozen, module = "streamdrift.kernels._compiled")]
+pub struct Watches {
+    all: Vec<(Py<Watch>, usize)>,
+}
+
+#[pymethods]
+impl Watches {
+    #[new]
+    fn new(watches: Vec<(Py<Watch>, usize)>) -> Self {
+        Self { all: watches }
+    }
+}
+
+/// The part of a group in a block: its watches, its rows, and, for each watch of texts, the places of the column's texts.
+type Part<'py> = (Py<Watches>, PyReadonlyArray1<'py, i64>, Option<Vec<Option<PyReadonlyArray1<'py, f64>>>>);
+/// Numbers, kinds and codes, as in `Handed`; None where no row has the feature.
+type Whole<'py> =
+    Option<(PyReadonlyArray1<'py, f64>, Option<PyReadonlyArray1<'py, u8>>, Option<PyReadonlyArray1<'py, i32>>)>;
+
+/// Give the watches of many groups the rows that are theirs; which groups have a watch that did not take them all, and how
+/// many each of its watches took.
+#[pyfunction]
+pub fn advance_groups(
+    py: Python<'_>,
+    parts: Vec<Part<'_>>,
+    columns: Vec<Whole<'_>>,
+    times: PyReadonlyArray1<'_, i64>,
+) -> PyResult<Vec<(usize, Vec<usize>)>> {
+    let times = times.as_slice()?;
+    let absent = (vec![f64::NAN; times.len()], vec![0; times.len()]);
+    let columns: Vec<Column<'_>> = columns
+        .iter()
+        .map(|column| match column {
+            Some((numbers, kinds, codes)) => Column::new(numbers, kinds.as_ref(), codes.as_ref()),
+            None => Ok(Column { numbers: &absent.0, kinds: Some(&absent.1), codes: None }),
+        })
+        .collect::<PyResult<_>>()?;
+    if columns.iter().any(|column| !column.has(None, times.len())) {
+        return Err(wrong("a column is shorter than another"));
+    }
+    let flat: Vec<&Py<Watch>> = parts.iter().flat_map(|part| part.0.get().all.iter().map(|(watch, _)| watch)).collect();
+    let (mut scratch, mut of_rows, mut stopped, mut at) = (Scratch::default(), Vec::new(), Vec::new(), 0);
+    for (i, (watches, rows, places)) in parts.iter().enumerate() {
+        let (rows, all) = (rows.as_slice()?, &watches.get().all);
+        if !within(rows, times.len()) || places.as_ref().is_some_and(|places| places.len() != all.len()) {
+            return Err(wrong("a row that isn't in the block, or not every watch has its places"));
         }
+        of_rows.clear();
+        of_rows.extend(rows.iter().map(|&row| times[row as usize]));
+        let mut taken = Vec::new();
+        for (k, (watch, column)) in all.iter().enumerate() {
+            let column = columns.get(*column).ok_or_else(|| wrong("a watch without its column"))?;
+            let places = places.as_ref().and_then(|places| places[k].as_ref());
+            let places = places.map(|places| places.as_slice()).transpose()?.unwrap_or_default();
+            ahead(py, &flat[at..]);
+            at += 1;
+            let n = watch.bind(py).borrow_mut().give(py, column, places, Some(rows), &of_rows, &mut scratch)?;
+            if n < rows.len() || !taken.is_empty() {
+                taken.resize(k, rows.len());
+                taken.push(n);
+            }
+        }
+        if !taken.is_empty() {
+            stopped.push((i, taken));
+        }
+    }
+    Ok(stopped)
+}
+
+fn wrong(what: &str) -> PyErr {
+    PyValueError::new_err(format!("rows and columns don't fit: {what}"))
+}
+
+fn within(rows: &[i64], whole: usize) -> bool {
+    rows.iter().all(|&row| usize::try_from(row).is_ok_and(|row| row < whole))
+}
+
+/// A column's arrays.
+struct Column<'a> {
+    numbers: &'a [f64],
+    kinds: Option<&'a [u8]>,
+    codes: Option<&'a [i32]>,
+}
+
+impl<'a> Column<'a> {
+    fn new(
+        numbers: &'a PyReadonlyArray1<'_, f64>,
+        kinds: Option<&'a PyReadonlyArray1<'_, u8>>,
+        codes: Option<&'a PyReadonlyArray1<'_, i32>>,
+    ) -> PyResult<Self> {
+        let kinds = kinds.map(|kinds| kinds.as_slice()).transpose()?;
+        let codes = codes.map(|codes| codes.as_slice()).transpose()?;
+        Ok(Self { numbers: numbers.as_slice()?, kinds, codes })
+    }
+
+    /// Whether it has these rows, or `n` of them.
+    fn has(&self, rows: Option<&[i64]>, n: usize) -> bool {
+        let whole = self.numbers.len();
+        rows.map_or(whole == n, |rows| within(rows, whole))
+            && self.kinds.is_none_or(|kinds| kinds.len() == whole)
+            && self.codes.is_none_or(|codes| codes.len() == whole)
+    }
+}
+
+/// Room that rows are cut out into, and that parts are worked in.
+#[derive(Default)]
+struct Scratch {
+    values: Vec<f64>,
+    kinds: Vec<u8>,
+    room: Room,
+}
+
+/// Ask for the memory of the next watches, nearer and nearer: what a state says where the rest of it lies must come first.
+fn ahead(py: Python<'_>, watches: &[&Py<Watch>]) {
+    if let Some(watch) = watches.get(3) {
+        prefetch::object(watch, size_of::<Watch>());
+    }
+    if let Some(watch) = watches.get(2) {
+        let watch = watch.bind(py).borrow();
+        let place = watch.times.get(Of::Rows).place;
+        for lane in [&watch.missing, &watch.invalid].into_iter().flatten() {
+            lane.prefetch(place);
+        }
+        watch.times.all.iter().for_each(Timeline::prefetch);
+        watch.values.iter().for_each(|values| values.prefetch(watch.times.places()));
+    }
+    if let Some(watch) = watches.get(1) {
+        watch.bind(py).borrow().values.iter().for_each(|values| values.prefetch_beyond(py));
+    }
+}
+
+impl Watch {
+    /// Cut rows out of a column, and take them for as long as none calls for a look; how many were taken.
+    fn give(
+        &mut self,
+        py: Python<'_>,
+        column: &Column<'_>,
+        places: &[f64],
+        rows: Option<&[i64]>,
+        times: &[i64],
+        scratch: &mut Scratch,
+    ) -> PyResult<usize> {
+        let Column { numbers, kinds: given, codes } = *column;
+        if !self.lent || (given.is_none() && self.kind != NUMBER) {
+            return Ok(0);
+        }
+        let Scratch { values, kinds, room } = scratch;
         let place = |code: i32| usize::try_from(code).ok().and_then(|code| places.get(code)).copied().unwrap_or(0.0);
-        let values = match (rows, codes) {
+        values.clear();
+        let values = match (rows, codes.filter(|_| self.kind == TEXT)) {
             (None, None) => numbers,
             (Some(rows), None) => {
-                values.clear();
                 values.extend(rows.iter().map(|&row| numbers[row as usize]));
                 &values[..]
             }
             (None, Some(codes)) => {
-                values.clear();
                 values.extend(codes.iter().map(|&code| place(code)));
                 &values[..]
             }
             (Some(rows), Some(codes)) => {
-                values.clear();
                 values.extend(rows.iter().map(|&row| place(codes[row as usize])));
                 &values[..]
             }
@@ -245,31 +391,9 @@ pub fn advance(
             }
             _ => given,
         };
-        taken.push(watch.take(py, values, kinds, times, &mut room)?);
+        self.take(py, values, kinds, times, room)
     }
-    Ok(taken)
-}
 
-/// Ask for the memory of the next watches, nearer and nearer: what a state says where the rest of it lies must come first.
-fn ahead(watches: &[Bound<'_, Watch>]) {
-    if let Some(watch) = watches.get(3) {
-        prefetch::object(watch.as_unbound(), size_of::<Watch>());
-    }
-    if let Some(watch) = watches.get(2) {
-        let watch = watch.borrow();
-        let place = watch.times.get(Of::Rows).place;
-        for lane in [&watch.missing, &watch.invalid].into_iter().flatten() {
-            lane.prefetch(place);
-        }
-        watch.times.all.iter().for_each(Timeline::prefetch);
-        watch.values.iter().for_each(|values| values.prefetch(watch.times.places()));
-    }
-    if let Some(watch) = watches.get(1) {
-        watch.borrow().values.iter().for_each(|values| values.prefetch_beyond(watch.py()));
-    }
-}
-
-impl Watch {
     /// Take rows for as long as none calls for a look; how many were taken.
     fn take(
         &mut self,
