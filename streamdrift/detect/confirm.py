@@ -30,6 +30,8 @@ ONSET_NATS = 3.0
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
+LENT: Ints = np.zeros(0, np.int64)
+"""In place of a state that is elsewhere."""
 Bounds = tuple[Ints, Ints]
 """(S, C) sums from which, downwards and upwards, the evidence may reach the threshold."""
 Judged = tuple[list[Floats], float, bool, bool]
@@ -200,6 +202,10 @@ class Scan:
     def adopt(self, told: Told) -> None:
         """Go on from a state."""
         self._history, self._firsts, self._partial, self._partial_time, self._filled, self.stretches = told
+
+    def let_go(self) -> None:
+        """Hold no state: it was told to whoever goes on from it, and will be adopted again."""
+        self._history, self._firsts, self._partial = LENT[:0, None], LENT[:0], LENT
 
     def judged(self, threshold: float) -> Judged:
         """Return what the compiled scan needs to know."""

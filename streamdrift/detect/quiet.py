@@ -43,7 +43,7 @@ class Quiet:
     ) -> None:
         self._values, self._kind = values, kind
         self._lanes = {name: lane for name, lane in (("missing", missing), ("invalid", invalid)) if lane is not None}
-        parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
+        parts = None if values is None else values.parts(ordinary) | {"scores": _scores(ordinary, values.reference.n)}
         lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
         self.watch = ordinary.watch(kind, *lanes, parts)
         self.advance_all = ordinary.advance
@@ -98,6 +98,10 @@ class Quiet:
         told |= {name: lane.scan.told() for name, lane in self._lanes.items()}
         self.watch.adopt(told)
         self._lent = True
+        for lane in self._lanes.values():
+            lane.scan.let_go()
+        if self._values is not None:
+            self._values.let_go()
         return True
 
 

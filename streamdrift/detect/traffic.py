@@ -261,7 +261,6 @@ class _Shares:
         self, names: list[tuple[str, str]], shares: list[float], scan: Scan, settings: TrafficSettings, n: int
     ) -> None:
         self._names, self._shares, self._scan, self._n = names, shares, scan, n
-        self._places = {name: place for place, name in enumerate(names)}
         self._bounds = scan.bounds(settings.policy.threshold)
         self._lanes = [Lane(settings.policy, is_fault=True) for _ in names]
         self._threshold = settings.policy.threshold
@@ -310,10 +309,11 @@ class _Shares:
         starts = self._scan.starts(n)
         piece = np.repeat(np.arange(len(starts)), np.diff(starts, append=n)) * len(self._names)
         sums = np.zeros(len(starts) * len(self._names), np.int64)
+        lanes = {name: lane for lane, name in enumerate(self._names)}
         for dimension in dict(self._names):
             coded = block.dimensions.get(dimension)
             if coded is not None:
-                places = np.array([self._places.get((dimension, value), -1) for value in coded.values] + [-1])
+                places = np.array([lanes.get((dimension, value), -1) for value in coded.values] + [-1])
                 of_row = places[coded.codes[begin:]]  # -1, no value, is the last
                 hits = piece[of_row >= 0] + of_row[of_row >= 0]
                 sums += np.bincount(hits, minlength=len(sums)) * UNIT

@@ -92,6 +92,15 @@ class Watch(Protocol):
         ...
 
 
+class Ordered(Protocol):
+    """The distinct values of a reference window, infinity at their end, and how many values lie below each."""
+
+    @property
+    def arrays(self) -> tuple[Floats, Codes | None]:
+        """Read-only views of both; no counts where every value is there once."""
+        ...
+
+
 class Watches(Protocol):
     """The watches of one group, each with the number of its column."""
 
@@ -111,6 +120,7 @@ class Ordinary:
     """Give each watch its column of rows with these times, which rows of it where it isn't cut out; return how many each took
     before one called for a look."""
     scores: Callable[[Ints], object]
+    ordered: Callable[[Floats, Codes], Ordered]
     watches: Callable[[Sequence[tuple[Watch, int]]], Watches]
     advance_groups: Callable[[Sequence[Part], Sequence[Whole], Ints], list[tuple[int, list[int]]]]
     """Give the watches of each group its rows of these columns; return the groups of which one did not take them all, and how
@@ -147,7 +157,9 @@ def engine(choice: EngineChoice = "auto") -> Engine:
             found.Adwin,
             found.PageHinkley,
             found.SlidingKs,
-            Ordinary(found.Watch, found.advance, found.Scores, found.Watches, found.advance_groups),
+            Ordinary(
+                found.Watch, found.advance, found.Scores, found.Ordered, found.Watches, found.advance_groups
+            ),
         )
     if choice == "compiled":
         raise SettingsProblem(

@@ -30,6 +30,7 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<adwin::Adwin>()?;
     module.add_class::<page_hinkley::PageHinkley>()?;
     module.add_class::<ks::SlidingKs>()?;
+    module.add_class::<normal::Ordered>()?;
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
     module.add_class::<watch::Watches>()?;

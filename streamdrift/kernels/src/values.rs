@@ -1,13 +1,13 @@
 //! The clean values of a series, through everything that watches them (`detect/value_watch.py`).
 
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::adwin::Adwin;
 use crate::ks::SlidingKs;
-use crate::normal::{Clock, Reference, Scores};
+use crate::normal::{Clock, Ordered, Reference, Scores};
 use crate::page_hinkley::PageHinkley;
 use crate::prefetch;
 use crate::run::{Limits, Run};
@@ -65,8 +65,7 @@ pub struct Places {
 
 /// What watches the clean values.
 pub struct Values {
-    distinct: Py<PyArray1<f64>>,
-    below: Py<PyArray1<i32>>,
+    ordered: Py<Ordered>,
     mean: f64,
     sd: f64,
     scores: Py<Scores>,
@@ -95,9 +94,13 @@ impl Values {
         }
         let run: Option<(Vec<(f64, i64)>, i64, i64, i64)> = wanted(parts, "run")?;
         let kept: usize = needed(parts, "recent")?;
+        let ordered: Py<Ordered> = needed(parts, "ordered")?;
+        let ks: Option<Py<SlidingKs>> = wanted(parts, "ks")?;
+        if let Some(ks) = &ks {
+            ks.bind(parts.py()).borrow_mut().share(&ordered.get().distinct);
+        }
         Ok(Self {
-            distinct: needed(parts, "distinct")?,
-            below: needed(parts, "below")?,
+            ordered,
             mean: needed(parts, "mean")?,
             sd: needed(parts, "sd")?,
             scores: needed(parts, "scores")?,
@@ -114,7 +117,7 @@ impl Values {
             recent: Recent { values: Vec::new(), next: 0, kept: kept.max(1) },
             adwin: wanted(parts, "adwin")?,
             page_hinkley: wanted(parts, "page_hinkley")?,
-            ks: wanted(parts, "ks")?,
+            ks,
             flags: [Flags::default(); 3],
             seen: 0,
         })
@@ -183,9 +186,7 @@ impl Values {
         if let Some((_, shares)) = &self.unseen {
             shares.prefetch(places.near);
         }
-        for array in [self.distinct.as_any(), self.below.as_any()] {
-            prefetch::object(array, size_of::<usize>() * 10);
-        }
+        prefetch::object(&self.ordered, size_of::<Ordered>());
         if let Some(one) = &self.adwin {
             prefetch::object(one, size_of::<Adwin>());
         }
@@ -205,12 +206,7 @@ impl Values {
         if let Some(one) = &self.ks {
             one.bind(py).borrow().prefetch();
         }
-        if let Ok(distinct) = self.distinct.bind(py).try_readonly() {
-            distinct.as_slice().map(prefetch::slice).unwrap_or_default();
-        }
-        if let Ok(below) = self.below.bind(py).try_readonly() {
-            below.as_slice().map(prefetch::slice).unwrap_or_default();
-        }
+        self.ordered.get().prefetch();
     }
 }
 
@@ -304,12 +300,9 @@ impl Values {
         places: Places,
         room: &mut Room,
     ) -> PyResult<bool> {
-        let (distinct, below) = (self.distinct.bind(py).readonly(), self.below.bind(py).readonly());
-        let (distinct, below) = (distinct.as_slice()?, below.as_slice()?);
-        let reference = Reference { distinct, below, mean: self.mean, sd: self.sd };
-        let scores = self.scores.clone_ref(py);
-        let table = &scores.get().rows;
-        if distinct.is_empty() || below.len() != distinct.len() || table.len() <= 2 * below[below.len() - 1] as usize {
+        let (ordered, scores) = (self.ordered.clone_ref(py), self.scores.clone_ref(py));
+        let (reference, table) = (Reference::new(ordered.get(), self.mean, self.sd), &scores.get().rows);
+        if table.len() <= 2 * ordered.get().n() {
             return Err(PyValueError::new_err("reference and score table don't belong together"));
         }
         let before = self.run.as_ref().map(|(run, _)| run.clone());
