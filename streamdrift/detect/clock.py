@@ -62,7 +62,7 @@ class ClockProfile:
     @property
     def is_bounded(self) -> bool:
         """Whether it takes no more off a score than the compiled watch counts with; a fit to a few hours of a day may."""
-        return max(np.abs(self.day).max(initial=0), np.abs(self.week).max(initial=0)) <= BOUND
+        return bool(max(np.abs(self.day).max(initial=0), np.abs(self.week).max(initial=0)) <= BOUND)
 
     def tables(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return ``day`` and ``week``, for the compiled watch."""

@@ -173,7 +173,7 @@ class ValueWatch:
 
     def _scans(self) -> Iterator[Scan]:
         yield self._scan
-        for lane in (self._unseen, self._far_out and self._far_out.lane):
+        for lane in (self._unseen, None if self._far_out is None else self._far_out.lane):
             if lane is not None:
                 yield lane.scan
 

@@ -157,9 +157,7 @@ def engine(choice: EngineChoice = "auto") -> Engine:
             found.Adwin,
             found.PageHinkley,
             found.SlidingKs,
-            Ordinary(
-                found.Watch, found.advance, found.Scores, found.Ordered, found.Watches, found.advance_groups
-            ),
+            Ordinary(found.Watch, found.advance, found.Scores, found.Ordered, found.Watches, found.advance_groups),
         )
     if choice == "compiled":
         raise SettingsProblem(
