@@ -37,10 +37,10 @@ from streamdrift.transports import kafka
 from streamdrift.transports.files.sink import standard_output
 
 if TYPE_CHECKING:
-    from streamdrift.embedded import Acknowledge as Acknowledge
-    from streamdrift.embedded import Rebaseline as Rebaseline
-    from streamdrift.embedded import Replay as Replay
-    from streamdrift.embedded import Tune as Tune
+    from streamdrift.embedded import Acknowledge as Acknowledge  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Rebaseline as Rebaseline  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Replay as Replay  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Tune as Tune  # noqa: PLC0414 - the commands name it by app
 
 POLL_S = 0.3
 """Longest wait of one poll: how soon a service notices that it should stop."""
