@@ -31,6 +31,7 @@ _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
 LENT: Ints = np.zeros(0, np.int64)
+LENT_SUMS: Ints = np.zeros((0, 1), np.int64)
 """In place of a state that is elsewhere."""
 Bounds = tuple[Ints, Ints]
 """(S, C) sums from which, downwards and upwards, the evidence may reach the threshold."""
@@ -205,7 +206,7 @@ class Scan:
 
     def let_go(self) -> None:
         """Hold no state: it was told to whoever goes on from it, and will be adopted again."""
-        self._history, self._firsts, self._partial = LENT[:0, None], LENT[:0], LENT
+        self._history, self._firsts, self._partial = LENT_SUMS, LENT, LENT
 
     def judged(self, threshold: float) -> Judged:
         """Return what the compiled scan needs to know."""
