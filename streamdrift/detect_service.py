@@ -73,7 +73,8 @@ class Detecting:
     def _assembling(self) -> Worker:
         labels = self._labels()
         stage = Assemble(self.settings, self.metrics, labels=bool(labels))
-        return self._loop(stage, self.settings.topics.events, also=labels, restored=0)
+        topics = self.settings.topics
+        return self._loop(stage, topics.events, also=labels, writes=(topics.blocks, topics.rejected), restored=0)
 
     def _directly(self) -> Worker:
         labels = self._labels()
@@ -91,12 +92,15 @@ class Detecting:
         topic: str,
         *,
         also: tuple[str, ...] = (),
+        writes: tuple[str, ...] = (),
         restored: int | None = None,
         idle: Callable[[], bool] = lambda: True,
     ) -> Worker:
         settings = self.settings
         restored = settings.kafka.restore_events_max if restored is None else restored
         group = f"{settings.kafka.group}-{stage.name}"
+        writes = writes or (settings.topics.alerts, settings.topics.rejected)
+        kafka.require(settings.kafka, self.clock, reads=(topic, *also), writes=writes, groups=(group,))
         if self._slot is None:
             kept = self._kept(stage, None)
             source = self._source(topic, group, also=also, restore_events_max=restored, keeper=kept)
@@ -137,7 +141,7 @@ class Detecting:
         if not isinstance(stage, Stateful):
             return None
         settings, name = self.settings, self.settings.topics.state
-        why = kafka.unreadable(settings.kafka, self.clock, name)
+        why = kafka.unreadable(settings.kafka, self.clock, name, written=True)
         if why is not None:
             self.log.warning(
                 "no state is put away: after a restart it is rebuilt from the log", stage=stage.name, reason=why

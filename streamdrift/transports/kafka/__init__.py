@@ -7,10 +7,11 @@ from streamdrift.transports.kafka.history import Bounds, KafkaHistory, bounds
 from streamdrift.transports.kafka.place import Keeper
 from streamdrift.transports.kafka.producer import possible
 from streamdrift.transports.kafka.reach import open_admin
+from streamdrift.transports.kafka.rights import require
 from streamdrift.transports.kafka.sink import KafkaSink
 from streamdrift.transports.kafka.slot import Slot, take_slot
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import create_topics, require_topic, unreadable
+from streamdrift.transports.kafka.topics import create_topics, unreadable
 from streamdrift.transports.kafka.transactions import KafkaTransactions
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
     "open_admin",
     "possible",
     "quiet_logs",
-    "require_topic",
+    "require",
     "take_slot",
     "unreadable",
 ]

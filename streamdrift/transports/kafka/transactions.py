@@ -29,9 +29,9 @@ from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
 from streamdrift.transports.kafka.explain import REJOIN, TAKEN_OVER, explain, plain, rooted
 from streamdrift.transports.kafka.producer import discard, transactional
+from streamdrift.transports.kafka.rights import require
 from streamdrift.transports.kafka.sink import PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import require_topic
 
 PENDING_BYTES_MAX = 32 * 1024 * 1024
 """What waits for a commit; more is committed before its time."""
@@ -117,7 +117,7 @@ class KafkaTransactions:
             There is no such topic, or we may not write to it.
         """
         if topic not in self._topics:
-            require_topic(self._settings, self._clock, topic)
+            require(self._settings, self._clock, writes=[topic])
             self._topics.add(topic)
         self._wait(_Waiting(topic, value, key, headers))
 
