@@ -9,7 +9,6 @@ the same schedule; what they hit in the time that they hit it is the machine's.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,15 +19,6 @@ import orjson
 from tests.soak.schedule import LONG
 from tests.soak.soak import Plan, soak
 from tests.soak.verdict import markdown
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        run = soak(plan, Path(folder), logs=options.out, facts={"commit": commit()})
+        run = soak(plan, Path(folder), logs=options.out)
     summary = run.to_json(bars=not options.no_bars)
     (options.out / "soak.json").write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2))
     text = markdown(summary)

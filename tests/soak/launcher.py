@@ -64,8 +64,8 @@ class Trap:
             self._strike(point)
 
     def _strike(self, point: str) -> None:
-        self.note({"kind": "crash_point", "point": point, "thread": threading.current_thread().name})
-        self._armed.unlink(missing_ok=True)
+        thread = threading.current_thread().name
+        self.note({"kind": "crash_point", "point": point, "thread": thread, "armed": self._seen[0]})
         os.kill(os.getpid(), signal.SIGKILL)
 
     def note(self, what: dict[str, Any]) -> None:

@@ -90,12 +90,12 @@ def _fault(
     if kind == "crash":
         point = POINTS[nth % len(POINTS)]
         within = round(rng.uniform(0.0, 0.03), 4) if point == "during_commit" else 0.0
-        return Fault(at, kind, slot, point, rng.randint(1, 4), within)
+        return Fault(at, kind, slot, point, rng.randint(1, 3), within)
     seconds = {
         "kill": 0.0,
         "stop": session_s + rng.uniform(1.0, 3.0),
         "leave": rng.uniform(0.5, 4.0),
-        "broker_kill": rng.uniform(0.5, 4.0),
+        "broker_kill": rng.uniform(0.5, 3.0),
         "broker_stop": rng.uniform(4.0, 14.0),
         "disk_full": 20.0,
         "corrupt_state": 20.0,

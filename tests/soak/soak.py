@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from tests.soak.schedule import SHORT, Fault, schedule
 from tests.soak.strike import Striker
 from tests.soak.traffic import traffic
 from tests.soak.verdict import Difference, Run, Said
-from tests.soak.workers import TOPICS, Slot, Workers, command, settings_of
+from tests.soak.workers import ROOT, TOPICS, Slot, Workers, command, settings_of
 
 IDLE_S = 2.0
 """Everybody must have had nothing to do for so long: several commits."""
@@ -31,7 +32,7 @@ class Plan:
     """What a run is made of."""
 
     seed: int = 1
-    seconds: float = 20.0
+    seconds: float = 16.0
     events: int = 18_000
     workers: int = 2
     brokers: int = 1
@@ -51,15 +52,22 @@ class Plan:
         )
 
 
-def soak(plan: Plan, folder: Path, *, logs: Path | None = None, facts: Mapping[str, Any] | None = None) -> Run:
+def commit() -> str:
+    """What is checked out; it goes with seed and schedule into the log."""
+    described = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def soak(plan: Plan, folder: Path, *, logs: Path | None = None) -> Run:
     """Run the plan; ``folder`` holds brokers and logs, of which those of the workers are kept in ``logs``."""
-    began = time.monotonic()
-    sys.stderr.write(f"seed {plan.seed}, {facts or {}}, schedule:\n")
+    facts = {"commit": commit(), "began": time.monotonic()}
+    sys.stderr.write(f"seed {plan.seed}, commit {facts['commit']}, schedule:\n")
     for fault in plan.faults():
         sys.stderr.write(f"  {json.dumps({k: v for k, v in asdict(fault).items() if v})}\n")
     with running(folder, plan.brokers) as cluster:
         try:
-            return _Session(plan, cluster, folder).run({**(facts or {}), "began": began})
+            return _Session(plan, cluster, folder).run(facts)
         finally:
             for kept in folder.glob("*.log") if logs is not None else ():
                 shutil.copy(kept, logs or folder)
@@ -137,7 +145,7 @@ class _Session:
                 slot.start()
             striker = Striker(self._cluster, workers, topics, plan.seed)
             feed.start()
-            missed = striker.run(plan.faults(), lambda: not feed.done)
+            missed = striker.run(plan.faults(), feed)
             striker.heal()
             striker.say("all is healed")
             drained = self._settle(workers, striker.supervise)

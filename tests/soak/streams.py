@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 
 OPEN = ("Ongoing", "PrepareCommit", "PrepareAbort")
 READ_S = 120.0
+HEAD_START, TRICKLE = 0.2, 0.1
 SETTLE_S = 30.0
 """Longer than a transaction may stay open: what a killed worker left is aborted by then."""
 
@@ -128,11 +129,16 @@ def last_records(bootstrap: str, topic: str) -> dict[bytes, Any]:
 
 
 class Feed:
-    """Writes the input at an even pace, in a thread of its own."""
+    """Writes the input at an even pace, in a thread of its own.
+
+    It does not run ahead of the faults: what would be written before ``share`` of them struck comes as a trickle, so that
+    there is always something to be committed.
+    """
 
     def __init__(self, bootstrap: str, topic: str, messages: list[tuple[bytes, bytes]], seconds: float) -> None:
         self._bootstrap, self._topic, self._messages, self._seconds = bootstrap, topic, messages, seconds
         self.sent = 0
+        self.share = 0.0
         self.failed = Counter[str]()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
@@ -149,11 +155,16 @@ class Feed:
         self._thread.join(60)
 
     def _run(self) -> None:
-        writer = producer(self._bootstrap)
-        began, n = time.monotonic(), len(self._messages)
+        writer, n = producer(self._bootstrap), len(self._messages)
+        last, credit = time.monotonic(), 0.0
         futures: list[Any] = []
         while self.sent < n and not self._stop.is_set():
-            due = min(n, int((time.monotonic() - began) / max(self._seconds, 1e-3) * n) + 1)
+            now = time.monotonic()
+            ahead = self.sent > n * (HEAD_START + (1 - HEAD_START) * self.share)
+            credit += (now - last) * n / max(self._seconds, 1e-3) * (TRICKLE if ahead else 1.0)
+            last = now
+            due = min(n, self.sent + int(credit))
+            credit -= due - self.sent
             for key, value in self._messages[self.sent : due]:
                 futures.append(writer.send(self._topic, value, key))
             self.sent = due

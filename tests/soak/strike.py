@@ -20,7 +20,8 @@ from tests.soak.cluster import Cluster, Node, until
 from tests.soak.schedule import INSTEAD, Fault
 from tests.soak.workers import Slot, Workers
 
-TRAP_S = 15.0
+PATIENCE_S = 120.0
+TRAP_S = 20.0
 """After this time an armed process that did not come to its point is killed where it is."""
 REFUSAL_S = 25.0
 SAMPLE_S = 5.0
@@ -47,16 +48,17 @@ class Striker:
         self._sampled = 0.0
         self._has: dict[str, bool] = {}
 
-    def run(self, faults: list[Fault], busy: Callable[[], bool]) -> list[Fault]:
+    def run(self, faults: list[Fault], feed: streams.Feed) -> list[Fault]:
         """Strike with all faults, and go on while there is input to come; return those that found nobody to strike."""
         waiting = list(faults)
-        while waiting or self._later or busy():
+        while waiting or self._later or not feed.done:
             self._tick()
+            feed.share = 1 - len(waiting) / max(1, len(faults)) if waiting or not self._later else feed.share
             now = time.monotonic() - self._began
             for fault in [one for one in waiting if one.at_s <= now]:
                 if self._strike(fault):
                     waiting.remove(fault)
-            if waiting and not busy() and now > faults[-1].at_s + 120:
+            if waiting and feed.done and now > faults[-1].at_s + PATIENCE_S:
                 return waiting
             time.sleep(0.05)
         return waiting
@@ -101,6 +103,15 @@ class Striker:
         act: Callable[[Fault], bool] = getattr(self, f"_{fault.kind}")
         return act(fault)
 
+    def _again(self, fault: Fault) -> None:
+        """Strike once more: the first time it came to nothing."""
+
+        def strike() -> None:
+            if not self._strike(fault):
+                self._after(0.5, strike)
+
+        self._after(0.5, strike)
+
     def _someone(self, first: int) -> Slot | None:
         slots = self.workers.slots
         ordered = slots[first:] + slots[:first]
@@ -126,6 +137,18 @@ class Striker:
         self.say(f"worker {slot.number} dies at {point}, time {fault.count}")
         self._watch_trap(slot, time.monotonic() + TRAP_S)
         return True
+
+    def _possible(self, point: str) -> bool:
+        """Whether this release comes to the point at all; what it can is seen by what it did so far."""
+        if point in INSTEAD and not self._has.get(point):
+            try:
+                if point == "after_state":
+                    self._has[point] = streams.length(self.cluster.bootstrap, self.topics["state"]) > 0
+                else:
+                    self._has[point] = bool(streams.transactions(self.cluster.bootstrap))
+            except KafkaError:
+                return False
+        return self._has.get(point, True)
 
     def _watch_trap(self, slot: Slot, deadline: float) -> None:
         """Who did not come to its point in time dies where it is; who ended before, by another fault, is still to come to it."""
@@ -154,6 +177,8 @@ class Striker:
         def resume() -> None:
             if slot.state() == "T" and time.monotonic() - began > slot.session_ms / 1_000:
                 self.struck["stop"] += 1
+            else:
+                self._again(fault)
             slot.signal(signal.SIGCONT)
             slot.stopped = False
             self.say(f"SIGCONT worker {slot.number}")
@@ -263,7 +288,7 @@ class Striker:
     def _redeliver(self, fault: Fault) -> bool:
         """Blocks that were there before come once more, after later ones, in another order."""
         del fault
-        topic = self.topics["blocks"] if "blocks" in self.topics else ""
+        topic = self.topics.get("blocks", "")
         if not topic or self._broker_busy:
             return not topic
         try:

@@ -12,6 +12,7 @@ import orjson
 EMIT_TIME_FIELDS = frozenset[str]()
 """Fields of an alert that tell when it was sent, and may differ: there are none."""
 SHOWN_MAX = 20
+ALERTS_MIN = 300
 BARS = {"kill_9": 50, "stop": 20, "broker_kill": 5}
 
 
@@ -125,14 +126,7 @@ class Run:
 
     def faults(self, *, bars: bool) -> list[str]:
         """Return a sentence for each thing that is not as it must be; none where all is well."""
-        found = []
-        for topic, difference in (("alerts", self.alerts), ("dead letters", self.letters)):
-            if difference.lost or difference.foreign:
-                found.append(f"{topic}: {len(difference.lost)} lost, {len(difference.foreign)} that nobody expects")
-            if difference.twice:
-                found.append(f"{topic}: {len(difference.twice)} came twice or more often")
-            if difference.different:
-                found.append(f"{topic}: {len(difference.different)} say something different: {dict(difference.fields)}")
+        found = self._said_wrongly()
         if not self.drained:
             found.append("it did not catch up after the last fault")
         if self.hanging:
@@ -142,11 +136,24 @@ class Run:
         found += [f"did not strike: {one}" for one in self.not_struck]
         if any(code != 0 for code in self.stop_codes):
             found.append(f"exit codes after SIGTERM: {list(self.stop_codes)}")
-        if bars:
-            shown = {"kill_9": self.kills, "stop": self.struck["stop"], "broker_kill": self.struck["broker_kill"]}
-            found += [f"only {shown[name]} {name}; the bar is {bar}" for name, bar in BARS.items() if shown[name] < bar]
-            if self.alerts.expected < 300:
-                found.append(f"only {self.alerts.expected} alerts to be compared; the bar is 300")
+        return found + (self._below_the_bars() if bars else [])
+
+    def _below_the_bars(self) -> list[str]:
+        shown = {"kill_9": self.kills, "stop": self.struck["stop"], "broker_kill": self.struck["broker_kill"]}
+        found = [f"only {shown[name]} {name}; the bar is {bar}" for name, bar in BARS.items() if shown[name] < bar]
+        if self.alerts.expected < ALERTS_MIN:
+            found.append(f"only {self.alerts.expected} alerts to be compared; the bar is {ALERTS_MIN}")
+        return found
+
+    def _said_wrongly(self) -> list[str]:
+        found = []
+        for topic, difference in (("alerts", self.alerts), ("dead letters", self.letters)):
+            if difference.lost or difference.foreign:
+                found.append(f"{topic}: {len(difference.lost)} lost, {len(difference.foreign)} that nobody expects")
+            if difference.twice:
+                found.append(f"{topic}: {len(difference.twice)} came twice or more often")
+            if difference.different:
+                found.append(f"{topic}: {len(difference.different)} say something different: {dict(difference.fields)}")
         return found
 
     def to_json(self, *, bars: bool) -> dict[str, Any]:
@@ -177,9 +184,11 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines = [
         f"# Soak: {'passed' if summary['passed'] else 'FAILED'}",
         "",
-        f"Seed {summary['seed']}, commit {summary['commit']}, {summary['workers']} workers, {summary['brokers']} broker(s), "
-        f"{summary['events']} events in {summary['seconds']} s, exchange {summary['exchange']}, "
-        f"{'transactions' if summary['transactional'] else 'no transactions: at least once'}.",
+        (
+            f"Seed {summary['seed']}, commit {summary['commit']}, {summary['workers']} workers, {summary['brokers']} broker(s), "
+            f"{summary['events']} events in {summary['seconds']} s, exchange {summary['exchange']}, "
+            f"{'transactions' if summary['transactional'] else 'no transactions: at least once'}."
+        ),
         "",
         "| | expected | got | lost | twice | different | unexpected |",
         "|---|---|---|---|---|---|---|",

@@ -40,10 +40,16 @@ def settings_of(bootstrap: str, prefix: str, events: str, *, partitions: int, br
         "STREAMDRIFT_KAFKA__REPLICATION_FACTOR": str(min(3, brokers)),
         "STREAMDRIFT_KAFKA__COMMIT_INTERVAL_S": "0.5",
         "STREAMDRIFT_KAFKA__REQUEST_TIMEOUT_S": "10",
+        **_known({"session_timeout_s": "3", "transaction_timeout_s": "5", "state_flush_s": "3"}),
         "STREAMDRIFT_TELEMETRY__PORT": "0",
         "STREAMDRIFT_TELEMETRY__HOST": "127.0.0.1",
         "PYTHONPATH": str(ROOT),
     }
+
+
+def _known(kafka: dict[str, str]) -> dict[str, str]:
+    """Those settings of the section kafka that this release has."""
+    return {environment_name(("kafka", name)): value for name, value in kafka.items() if ("kafka", name) in LEAVES}
 
 
 def of_slot(slot: int) -> dict[str, str]:
@@ -145,6 +151,14 @@ class Slot:
         partial.write_text(f"{point} {count} {seconds} {time.monotonic_ns()}", encoding="utf-8")
         partial.replace(self.armed)
 
+    def disarmed(self) -> bool:
+        """Take the trap away if it was that which the last process died of; tell whether it was."""
+        armed = self.armed.read_text(encoding="utf-8") if self.armed.exists() else ""
+        if not armed or not any(strike.get("armed") == armed for strike in self.strikes()):
+            return False
+        self.armed.unlink()
+        return True
+
     def signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
@@ -184,7 +198,7 @@ class Workers:
                 continue
             code = slot.process.returncode
             if slot.restart_at == 0.0:
-                if not slot.killed and not (code == -signal.SIGKILL and not slot.armed.exists()) and slot.wanted:
+                if not slot.killed and not slot.disarmed() and slot.wanted:
                     self.exits[f"{code}: {_last_line(slot.life_log)}"] += 1
                 slot.restart_at = now + RESTART_S
             if slot.wanted and now >= slot.restart_at:
@@ -216,7 +230,7 @@ class Workers:
 
     def stop_all(self) -> list[int | None]:
         """End them as an operator would; return their exit codes."""
-        codes = []
+        codes: list[int | None] = []
         for slot in self.slots:
             slot.wanted = False
             slot.signal(signal.SIGCONT)
