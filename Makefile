@@ -14,6 +14,9 @@ CODE   := streamdrift tests benchmarks deploy tools
 EVALUATE ?=
 ARGS     ?=
 WRITE    ?=
+SEED     ?= 1
+MINUTES  ?= 30
+SCHEDULES ?= 5000
 # exit 1 of the script: the command failed on a case, which the tables tell
 SCORE    = $(SCORER)/bin/python "$(EVALUATE)" --streamdrift
 LOCK    := .venv-lock
@@ -21,7 +24,7 @@ COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-ver
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench wheel accuracy format lint lock clean
+.PHONY: help demo test check bench soak simulate latency wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +79,15 @@ bench: $(DEV) ## events per second against a plain loop over river, and each ker
 	$(BIN)/python benchmarks/replay.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/decode.py
+
+soak: $(DEV) ## workers and brokers under faults, against the same input without: make soak [MINUTES=30 SEED=1 ARGS=…]
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --out .cache/soak $(ARGS)
+
+simulate: $(DEV) ## thousands of schedules of faults in memory: make simulate [SEED=1 SCHEDULES=5000 ARGS=…]
+	$(BIN)/python -m tests.simulation --seed $(SEED) --schedules $(SCHEDULES) $(ARGS)
+
+latency: $(DEV) ## from an event to its alert on a real broker, and a backlog caught up: make latency [ARGS=…]
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 wheel: ## a wheel in dist/, installed into a new environment and checked there
 	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel

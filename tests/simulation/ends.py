@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from streamdrift.errors import Retriable
 from streamdrift.ports import Headers, Partition, Record, StateRecord
-from tests.simulation.broker import Entry, Membership, SimBroker
+from tests.simulation.simulated_broker import Entry, Membership, SimBroker
 
 MUTATIONS = {
     "": "nothing is changed",

@@ -20,7 +20,7 @@ from streamdrift.pipeline import Worker
 from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
-from tests.simulation.broker import Entry, SimBroker
+from tests.simulation.simulated_broker import Entry, SimBroker
 from tests.simulation.ends import PlainSink, SimSink, SimSource, keeps_state
 
 SETTLE_STEPS = 4_000
