@@ -20,8 +20,8 @@ from streamdrift.pipeline import Worker
 from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
-from tests.simulation.simulated_broker import Entry, SimBroker
 from tests.simulation.ends import PlainSink, SimSink, SimSource, keeps_state
+from tests.simulation.simulated_broker import Entry, SimBroker
 
 SETTLE_STEPS = 4_000
 DEPTH_MAX = 2
