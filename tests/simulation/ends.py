@@ -34,6 +34,11 @@ def keeps_state(stage: object) -> bool:
     return hasattr(stage, "restore")
 
 
+def changelog(partition: Partition) -> Partition:
+    """Where the state of a partition of some input lies."""
+    return Partition(f"state.{partition.name}", partition.index)
+
+
 class Network(Protocol):
     """What can befall a call: it is lost, or its answer is; the process dies before or after it, or sleeps."""
 
@@ -94,7 +99,7 @@ class SimSource:
             "committed",
             lambda: self._broker.committed(self._group, partition, stable=self._mutation != "unstable offsets"),
         )
-        start: int | None = 0
+        start: int | None = committed if self._stage.name == "assemble" else 0
         if keeps_state(self._stage):
             start = self._stage.restore(partition, self._changelog(partition)) or 0
         if self._mutation in {"state without next_offset", "commit before state"} and start:
@@ -104,7 +109,7 @@ class SimSource:
             self._muted_until_ms = max(self._muted_until_ms, self._broker.log(partition)[committed - 1].timestamp_ms)
 
     def _changelog(self, partition: Partition) -> Mapping[bytes, bytes]:
-        place = Partition("state", partition.index)
+        place = changelog(partition)
         if self._mutation != "unstable offsets" and self._broker.stable_end(place) < len(self._broker.log(place)):
             raise Retriable(f"{place}: a transaction is still open")
         found: dict[bytes, bytes] = {}
@@ -205,7 +210,7 @@ class SimSink:
         return len(self._pending) > 50
 
     def commit(self, states: Sequence[StateRecord]) -> None:
-        written = [(Partition("state", s.partition.index), Entry(s.value, s.key)) for s in states]
+        written = [(changelog(s.partition), Entry(s.value, s.key)) for s in states]
         if self._pending or self._offsets or written:
             self._guarded(lambda: self._commit(written))
 

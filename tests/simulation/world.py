@@ -10,7 +10,7 @@ import json
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,6 @@ from tests.simulation.simulated_broker import Entry, SimBroker
 SETTLE_STEPS = 4_000
 DEPTH_MAX = 2
 FEED = 0.12
-GROUP = "group-detect"
 WEIGHTS = {
     "poll": 0.15,
     "give_up": 0.3,
@@ -103,6 +102,7 @@ class Process:
     """
 
     name: str
+    topic: str
     lives: int = 0
     worker: Worker | None = None
     busy: bool = False
@@ -115,7 +115,8 @@ class World:
     """One schedule. ``call`` is what workers reach the broker by; ``now``, ``monotonic`` and ``sleep`` are their clock."""
 
     seed: int
-    make_stage: Callable[[World], Any]
+    stages: Mapping[str, Callable[[World], Any]]
+    """What makes the stage that reads a topic, by topic: the first one reads the input."""
     feed: list[tuple[bytes, bytes]]
     settings: Settings
     rates: Rates = field(default_factory=Rates)
@@ -132,7 +133,7 @@ class World:
         self.broker = SimBroker(self.partitions)
         self._time, self._depth, self._fed = 0.0, 0, 0
         self._active: list[Process] = []
-        self.processes = [Process(f"worker-{n}") for n in range(self.workers)]
+        self.processes = [Process(f"worker-{n}-{topic}", topic) for topic in self.stages for n in range(self.workers)]
         self.struck: Counter[str] = Counter()
         self.steps = 0
 
@@ -177,7 +178,7 @@ class World:
         sleeper = self._active[-1]
         if not sleeper.zombie and self._rng.random() < self.rates.replace:
             sleeper.zombie = True
-            self.processes.append(Process(sleeper.name, sleeper.lives))
+            self.processes.append(Process(sleeper.name, sleeper.topic, sleeper.lives))
             self.struck["two of one name"] += 1
         self._depth += 1
         for _ in range(self._rng.randrange(3, 80)):
@@ -218,7 +219,9 @@ class World:
         if self._fed < len(self.feed) and self._rng.random() < FEED:
             for key, value in self.feed[self._fed : self._fed + self._rng.randrange(1, 6) * self.batch]:
                 stamp = int(self._time * 1_000) - self._rng.randrange(0, 2_000)
-                self.broker.append(self.broker.place("events", key), Entry(value, key, timestamp_ms=stamp))
+                self.broker.append(
+                    self.broker.place(next(iter(self.stages)), key), Entry(value, key, timestamp_ms=stamp)
+                )
                 self._fed += 1
         process = self._rng.choice(self.processes)
         if not process.busy:
@@ -253,9 +256,9 @@ class World:
                 self.processes.remove(process)
 
     def _build(self, process: Process) -> Worker:
-        stage = self.make_stage(self)
+        stage = self.stages[process.topic](self)
         member = f"{process.name}#{process.lives}#{self.steps}"
-        source = SimSource(self.broker, self, "events", GROUP, member, stage, self.mutation)
+        source = SimSource(self.broker, self, process.topic, f"group-{process.topic}", member, stage, self.mutation)
         try:
             if self.plain:
                 return Worker(stage, source, PlainSink(self.broker, self), self.settings, self, METRICS)
@@ -266,15 +269,15 @@ class World:
             raise
 
     def _settled(self) -> bool:
-        if self.broker.open_transactions or any(p.worker is None for p in self.processes):
+        """Whether all that was dealt out is taken up, done and committed."""
+        workers = [process.worker for process in self.processes if process.worker is not None]
+        if self.broker.open_transactions or len(workers) < len(self.processes):
             return False
-        lags = [lag for p in self.processes if p.worker is not None for lag in p.worker._source.lag().items()]
-        if sorted(place for place, _ in lags) != self.broker.all("events") or any(lag for _, lag in lags):
-            return False  # somebody has yet to take up what was dealt to him
-        return all(
-            self.broker.committed(GROUP, partition) >= len(self.broker.log(partition))
-            for partition in self.broker.all("events")
-        )
+        if any(worker._done or worker._source.uncommitted() for worker in workers):  # type: ignore[attr-defined]
+            return False
+        lags = [lag for worker in workers for lag in worker._source.lag().items()]
+        partitions = [place for topic in self.stages for place in self.broker.all(topic)]
+        return sorted(place for place, _ in lags) == sorted(partitions) and not any(lag for _, lag in lags)
 
     def _tell(self, what: str) -> None:
         if self.trace is not None:
@@ -288,8 +291,9 @@ class World:
         return [(json.loads(entry.value or b"{}")["id"], entry.value or b"") for entry in self.broker.values(topic)]
 
     def states(self) -> dict[bytes, bytes | None]:
-        """The newest state of every key."""
-        return {entry.key or b"": entry.value for entry in self.broker.values("state")}
+        """The newest state of every key, of all stages."""
+        topics = [f"state.{topic}" for topic in self.stages]
+        return {t.encode() + (entry.key or b""): entry.value for t in topics for entry in self.broker.values(t)}
 
 
 def _die() -> None:
