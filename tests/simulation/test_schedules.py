@@ -9,7 +9,8 @@ from itertools import count
 
 import pytest
 
-from tests.simulation.ends import MUTATIONS
+from streamdrift.pipeline import Assemble
+from tests.simulation.ends import MUTATIONS, keeps_state
 from tests.simulation.schedules import SCENARIOS, play, quiet, world
 from tests.simulation.world import Rates
 
@@ -55,6 +56,13 @@ def test_the_real_detectors_say_what_they_say_undisturbed(seed: int) -> None:
     outcome = play("direct", seed)
     assert outcome.alerts >= 10
     assert not outcome.wrong, f"{outcome.problems}; again: {again(seed, '--stage direct')}"
+
+
+@pytest.mark.skipif(not keeps_state(Assemble), reason="an assembler that starts counts a model's rows anew")
+def test_the_exchange_changes_nothing_of_that() -> None:
+    outcome = play("exchange", 1)
+    assert outcome.alerts >= 10
+    assert not outcome.wrong, f"{outcome.problems}; again: {again(1, '--stage exchange')}"
 
 
 @pytest.mark.parametrize("mutation", [name for name in MUTATIONS if name])
