@@ -20,17 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.broker import NoBrokerError, _free_ports, _leash, _pick, _run, _Runtime, _wait
+from tests.soak.link import Link
 
 SESSION_MS = 6_000
 FSIZE_FULL = 4_096
+PORTS = 4
 
 PROPERTIES = """\
 process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{port},LINKED://127.0.0.1:{linked},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},LINKED://127.0.0.1:{link}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,LINKED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
@@ -61,6 +63,9 @@ class Node:
     folder: Path
     port: int
     properties: Path
+    link: Link
+    link_port: int
+    """Where workers find it: behind a link that can be cut. The judge and the other brokers go the direct way."""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -102,7 +107,7 @@ class Node:
 
 @dataclass
 class Cluster:
-    """The brokers; ``bootstrap`` names all of them."""
+    """The brokers; ``bootstrap`` names all of them, ``linked`` as workers are to find them."""
 
     runtime: _Runtime
     nodes: list[Node] = field(default_factory=list)
@@ -110,6 +115,10 @@ class Cluster:
     @property
     def bootstrap(self) -> str:
         return ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    @property
+    def linked(self) -> str:
+        return ",".join(f"127.0.0.1:{node.link_port}" for node in self.nodes)
 
     def start(self, index: int) -> None:
         self.nodes[index].start(self.runtime)
@@ -142,13 +151,14 @@ def running(folder: Path, brokers: int) -> Iterator[Cluster]:
     if _pick():
         raise NoBrokerError("brokers that are killed and come back take Java 17 and Maven; a container won't do")
     cluster = Cluster(_Runtime(folder, image=False))
-    ports = _free_ports(2 * brokers)
-    voters = ",".join(f"{n + 1}@127.0.0.1:{ports[2 * n + 1]}" for n in range(brokers))
+    ports = _free_ports(PORTS * brokers)
+    voters = ",".join(f"{n + 1}@127.0.0.1:{ports[PORTS * n + 1]}" for n in range(brokers))
     identity = uuid.uuid4().hex[:22]
     for n in range(brokers):
         cluster.nodes.append(_made(cluster.runtime, folder / f"broker-{n}", n, ports, voters, identity))
     try:
-        for n in range(brokers):
+        for n, node in enumerate(cluster.nodes):
+            node.link.start()
             cluster.start(n)
         for n in range(brokers):
             cluster.wait(n)
@@ -157,18 +167,22 @@ def running(folder: Path, brokers: int) -> Iterator[Cluster]:
         for node in cluster.nodes:
             node.signal(signal.SIGCONT)
             node.kill()
+            node.link.close()
 
 
 def _made(runtime: _Runtime, folder: Path, n: int, ports: list[int], voters: str, identity: str) -> Node:
-    brokers = len(ports) // 2
+    brokers = len(ports) // PORTS
+    port, controller, linked, link = ports[PORTS * n : PORTS * (n + 1)]
     folder.mkdir(parents=True)
-    node = Node(folder, ports[2 * n], folder / "server.properties")
+    node = Node(folder, port, folder / "server.properties", Link(link, linked), link)
     node.properties.write_text(
         PROPERTIES.format(
             node=n + 1,
             voters=voters,
-            port=node.port,
-            controller=ports[2 * n + 1],
+            port=port,
+            controller=controller,
+            linked=linked,
+            link=link,
             folder=folder,
             session=SESSION_MS,
             copies=min(3, brokers),

@@ -15,6 +15,8 @@ KINDS = (
     "leave",
     "broker_kill",
     "broker_stop",
+    "cut",
+    "slow",
     "disk_full",
     "corrupt_state",
     "clock",
@@ -28,6 +30,8 @@ LONG: Mapping[str, int] = {
     "leave": 40,
     "broker_kill": 6,
     "broker_stop": 3,
+    "cut": 4,
+    "slow": 3,
     "disk_full": 1,
     "corrupt_state": 2,
     "clock": 4,
@@ -86,7 +90,7 @@ def _time(rng: random.Random, kind: str, nth: int, of: int, seconds: float) -> f
 def _fault(
     rng: random.Random, kind: str, nth: int, at: float, *, workers: int, brokers: int, session_s: float
 ) -> Fault:
-    slot = rng.randrange(brokers if kind.startswith(("broker", "disk")) else workers)
+    slot = rng.randrange(brokers if kind.startswith(("broker", "disk", "cut", "slow")) else workers)
     if kind == "crash":
         point = POINTS[nth % len(POINTS)]
         within = round(rng.uniform(0.0, 0.03), 4) if point == "during_commit" else 0.0
@@ -97,6 +101,8 @@ def _fault(
         "leave": rng.uniform(0.5, 4.0),
         "broker_kill": rng.uniform(0.5, 3.0),
         "broker_stop": rng.uniform(4.0, 14.0),
+        "cut": rng.uniform(3.0, 12.0),
+        "slow": rng.uniform(5.0, 15.0),
         "disk_full": 20.0,
         "corrupt_state": 20.0,
         "clock": CLOCK_S[nth % len(CLOCK_S)],

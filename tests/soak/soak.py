@@ -79,7 +79,7 @@ class _Session:
         self._events = "soak.events"
         self._environments = {
             name: settings_of(
-                cluster.bootstrap, f"{name}.", self._events, partitions=plan.partitions, brokers=plan.brokers
+                cluster.linked, f"{name}.", self._events, partitions=plan.partitions, brokers=plan.brokers
             )
             | {"STREAMDRIFT_EXCHANGE": plan.exchange}
             for name in ("faulty", "calm")

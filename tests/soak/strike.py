@@ -67,6 +67,7 @@ class Striker:
         """Nothing is wrong any more: all brokers and workers run, with the right time."""
         self.workers.slots[0].clock.unlink(missing_ok=True)
         for index, node in enumerate(self.cluster.nodes):
+            node.link.mode = "open"
             node.signal(signal.SIGCONT)
             if not node.running:
                 self.cluster.start(index)
@@ -251,6 +252,32 @@ class Striker:
             self._broker_back(fault.slot)
 
         self._after(fault.seconds, resume)
+        return True
+
+    def _cut(self, fault: Fault) -> bool:
+        return self._spoil_link(fault, "cut")
+
+    def _slow(self, fault: Fault) -> bool:
+        return self._spoil_link(fault, "slow")
+
+    def _spoil_link(self, fault: Fault, mode: str) -> bool:
+        """Nobody gets through to a broker, or all do so slowly; when that ends, connections break off every other time."""
+        node = self._broker(fault.slot)
+        if node is None:
+            return False
+        link, before = node.link, node.link.held_up
+        link.mode = mode
+        self.say(f"the way to broker {fault.slot} is {mode} for {fault.seconds} s")
+
+        def mend() -> None:
+            self.struck[mode] += link.held_up > before
+            link.mode = "open"
+            if self._rng.random() < 0.5:
+                link.reset()
+            self.say(f"the way to broker {fault.slot} is open; {link.held_up - before} pieces were held up")
+            self._broker_back(fault.slot)
+
+        self._after(fault.seconds, mend)
         return True
 
     def _disk_full(self, fault: Fault) -> bool:
