@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")
 TOPICS = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state")
 RESTART_S = 0.5
+STILLBORN_MAX = 8
 SLOT_NAMES = ("instance", "instance_id", "slot", "worker", "worker_id")
 """By whichever of these in the section kafka a release wants to be told which of several workers it is."""
 
@@ -101,6 +102,11 @@ class Slot:
             if b'"starting"' in text and b'"stage": "detect", "event": "running"' in text:
                 self._up_in = self.lives
         return self.running and self._up_in == self.lives
+
+    @property
+    def up_once(self) -> bool:
+        """Whether any of its processes came so far."""
+        return self._up_in > 0
 
     @property
     def ready_to_be_struck(self) -> bool:
@@ -189,21 +195,31 @@ class Workers:
     exits: Counter[str] = field(default_factory=Counter)
     """Ends that nobody asked for, by exit code and last line."""
     memory: list[tuple[float, int]] = field(default_factory=list)
+    _ever_up: bool = False
+    _never_up: int = 0
 
     def supervise(self) -> None:
         """Start again what ended."""
         now = time.monotonic()
         for slot in self.slots:
-            if slot.process is None or slot.running:
+            if slot.process is None or slot.up or slot.running:
                 continue
             code = slot.process.returncode
             if slot.restart_at == 0.0:
+                self._look_for_life(slot)
                 if not slot.killed and not slot.disarmed() and slot.wanted:
                     self.exits[f"{code}: {_last_line(slot.life_log)}"] += 1
                 slot.restart_at = now + RESTART_S
             if slot.wanted and now >= slot.restart_at:
                 slot.restart_at = 0.0
                 slot.start()
+
+    def _look_for_life(self, slot: Slot) -> None:
+        """Give up where no worker has ever come up: what is wrong then is not what is looked for here."""
+        self._never_up += not self._ever_up and not slot.up_once
+        self._ever_up |= slot.up_once
+        if not self._ever_up and self._never_up > STILLBORN_MAX:
+            raise RuntimeError(f"workers do not start: {_last_line(slot.life_log)}")
 
     def sample(self, since: float) -> None:
         """Note how much memory the largest process has."""
