@@ -16,30 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from streamdrift import __version__, kernels
+from streamdrift import __version__, embedded, kernels
 from streamdrift.detect.budget import in_words
 from streamdrift.detect_service import Detecting
-from streamdrift.embedded.acknowledge import Acknowledge as Acknowledge  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.acknowledge import acknowledge as embedded_acknowledge
-from streamdrift.embedded.demo import demo as embedded_demo
-from streamdrift.embedded.interrupt import Interrupt
-from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.rebaseline import rebaseline as embedded_rebaseline
-from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
-from streamdrift.embedded.replay import replay as embedded_replay
-from streamdrift.embedded.tune import Outputs
-from streamdrift.embedded.tune import tune as embedded_tune
-from streamdrift.embedded.tune_diff import diff as embedded_diff
-from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.tune_options import history
 from streamdrift.errors import Fatal, OutOfReach, Retriable, SettingsProblem
-from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.receivers import build_receivers
-from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
@@ -50,12 +34,23 @@ from streamdrift.telemetry import Health, Metrics, configure_logging, leave_out,
 from streamdrift.transports import kafka
 from streamdrift.transports.files.sink import standard_output
 
+if TYPE_CHECKING:
+    from streamdrift.embedded import Acknowledge as Acknowledge  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Rebaseline as Rebaseline  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Replay as Replay  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Tune as Tune  # noqa: PLC0414 - the commands name it by app
+
 POLL_S = 0.3
 """Longest wait of one poll: how soon a service notices that it should stop."""
 BACKOFF_S = (1.0, 30.0)
 """First and longest wait before a stage is built anew after a passing fault."""
 SETTLED_S = 60.0
 """A stage that worked for so long begins with the first wait again."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return the options of an embedded command: the commands name them by this module."""
+    return getattr(embedded, name)
 
 
 class SystemClock:
@@ -118,10 +113,10 @@ def topics_create() -> int:
 
 def replay(options: Replay) -> int:
     """Detect on recorded events. Ctrl-C ends the reading; what was found until then is told."""
-    interrupt = Interrupt()
+    asked = embedded.interrupt.Interrupt()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for jobs in the background of a script
-        signal.signal(signal.SIGINT, interrupt)
-    return embedded_replay(options, _settings_of_run(), SystemClock(), interrupt)
+        signal.signal(signal.SIGINT, asked)
+    return embedded.replay.replay(options, _settings_of_run(), SystemClock(), asked)
 
 
 def tune(options: Tune) -> int:
@@ -131,15 +126,15 @@ def tune(options: Tune) -> int:
     if options.diff is not None:
         old, new = (_settings_in(path) for path in options.diff)
         _quiet_logs(new.settings)
-        return embedded_diff(history(options, new.settings, clock), old, new)
-    outputs = Outputs(options.out, options.json, options.force)
+        return embedded.tune_diff.diff(embedded.tune_options.history(options, new.settings, clock), old, new)
+    outputs = embedded.tune.Outputs(options.out, options.json, options.force)
     outputs.check([*options.paths, *([options.labels] if options.labels else [])])
     loaded = settings_of_process()
     _quiet_logs(loaded.settings)
     path = os.environ.get(CONFIG)
     base = {} if path is None else tomllib.loads(read_text(Path.cwd() / path, CONFIG_BYTES_MAX))
-    found = history(options, loaded.settings, clock)
-    return embedded_tune(found, loaded, outputs, base, options.command())
+    found = embedded.tune_options.history(options, loaded.settings, clock)
+    return embedded.tune.tune(found, loaded, outputs, base, options.command())
 
 
 def _settings_in(path: str) -> Loaded:
@@ -152,20 +147,22 @@ def _settings_in(path: str) -> Loaded:
 
 def demo(report: str) -> int:
     """Play the recorded flights with their incidents, from events to pages."""
-    return embedded_demo(report, _settings_of_run(), SystemClock())
+    return embedded.demo.demo(report, _settings_of_run(), SystemClock())
 
 
 def rebaseline(options: Rebaseline) -> int:
     """Order references to be learned anew: by a line in a file, or on the changes topic."""
     clock, settings = SystemClock(), _settings_of_run()
-    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), _changes_topic(settings, clock)))
+    _print(
+        embedded.rebaseline.rebaseline(options, settings, round(clock.now() * 1000), _changes_topic(settings, clock))
+    )
     return 0
 
 
 def acknowledge(options: Acknowledge) -> int:
     """Note that an incident is known; as the new normal, its references are to be learned anew."""
     clock, settings = SystemClock(), _settings_of_run()
-    _print(embedded_acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
+    _print(embedded.acknowledge.acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
     return 0
 
 
@@ -212,13 +209,15 @@ def detect() -> int:
 
 def escalate() -> int:
     """Run the escalation worker until it is told to stop."""
+    from streamdrift.escalate import ledger, receivers, worker  # noqa: PLC0415 - `detect` does without their clients
+
     service = Service("escalate")
     settings, clock, metrics = service.settings, service.clock, service.metrics
 
-    def build() -> EscalationWorker:
+    def build() -> worker.EscalationWorker:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
-        receivers, ledger = build_receivers(settings, metrics), Ledger(settings.escalate.ledger)
+        built, kept = receivers.build_receivers(settings, metrics), ledger.Ledger(settings.escalate.ledger)
         source = kafka.KafkaSource(
             settings.kafka,
             settings.topics.alerts,
@@ -227,7 +226,7 @@ def escalate() -> int:
             on_error=service.overcome,
         )
         sink = kafka.KafkaSink(settings.kafka, clock)
-        return EscalationWorker(source, ledger, receivers, settings, clock, metrics, sink=sink)
+        return worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
 
     service.add("escalate", build)
     return service.run()

@@ -102,7 +102,8 @@ class Detecting:
         writes = writes or (settings.topics.alerts, settings.topics.rejected)
         kafka.require(settings.kafka, self.clock, reads=(topic, *also), writes=writes, groups=(group,))
         if self._slot is None:
-            source = self._source(topic, group, also=also, restore_events_max=restored)
+            kept = self._kept(stage, None)
+            source = self._source(topic, group, also=also, restore_events_max=restored, keeper=kept)
             sink: Sink = kafka.KafkaSink(settings.kafka, self.clock)
             return Worker(stage, source, sink, settings, self.clock, self.metrics, idle)
         changelog = self._changelog(stage, topic, group)

@@ -107,6 +107,29 @@ def test_what_another_worker_took_over_is_not_committed(kafka_settings: KafkaSet
     source.close()
 
 
+def test_a_topic_with_nothing_new_does_not_hold_up_the_other(
+    kafka_settings: KafkaSettings, admin: KafkaAdminClient, topic_prefix: str
+) -> None:
+    topic, labels = f"{topic_prefix}large", f"{topic_prefix}labels"
+    for name in (topic, labels):
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    sink, n = KafkaSink(kafka_settings, CLOCK), 600
+    for _ in range(n):
+        sink.send(topic, b"x" * 100_000)  # fifteen fetches
+    sink.flush(30.0)
+    sink.close()
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, also=(labels,))
+    count, waited = 0, 0.0
+    while count < n:
+        began = CLOCK.monotonic()
+        found = len(source.poll(30, 0.5))
+        waited += CLOCK.monotonic() - began if count else 0.0
+        count += found
+        CLOCK.sleep(0.03)  # work, during which what can be fetched is fetched; of records there are some left
+    assert waited < 4  # half a second for each of fifteen fetches, if they wait for labels
+    source.close()
+
+
 @pytest.mark.parametrize("instance", [None, "static"])
 def test_a_group_that_is_stuck_is_joined_anew(kafka_settings: KafkaSettings, topic: str, instance: str | None) -> None:
     write(kafka_settings, topic, range(40))

@@ -50,6 +50,11 @@ RESTORE_S = 5.0
 
 CLOSE_MS = 5_000
 
+FETCH_WAIT_MS = 20
+"""How long a broker may keep a fetch for which nothing is there, where there are several topics. While a fetch waits at the end of
+one (of labels there are few), none is sent for the others: with Kafka's 500 ms a worker took 20,000 events a second, and with this
+170,000. It costs a worker that has nothing to do 5 % of a core."""
+
 
 class KafkaSource:
     """A consumer of one topic, or of several whose records it gives as they come.
@@ -121,6 +126,7 @@ class KafkaSource:
                 session_timeout_ms=int(self._settings.session_timeout_s * 1_000),
                 heartbeat_interval_ms=int(self._settings.session_timeout_s * 1_000 / 4),
                 max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
+                **({"fetch_max_wait_ms": FETCH_WAIT_MS} if self._topics[1:] else {}),
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
