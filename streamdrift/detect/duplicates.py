@@ -13,6 +13,7 @@ are two records.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -57,10 +58,14 @@ class RecentIds:
     def distances(self, ids: Ids) -> Ints:
         """Take the ids of the next (n,) events; return how many events ago each came last, 0 where not within reach."""
         young, first = self._young, self._events
-        before = self._older(ids).tolist()
-        for i, one in enumerate(ids.tolist()):
-            before[i] = young.get(one, before[i])
-            young[one] = first + i
+        before, listed = self._older(ids).tolist(), ids.tolist()
+        if len(set(listed)) == len(listed):  # the usual case, without a loop
+            before = list(map(young.get, listed, before))
+            young.update(zip(listed, range(first, first + len(listed)), strict=True))
+        else:
+            for i, one in enumerate(listed):
+                before[i] = young.get(one, before[i])
+                young[one] = first + i
         self._events += len(ids)
         if len(young) > self._young_max:
             self._sort_in()
@@ -160,7 +165,7 @@ class _Band:
 
     def _learn_anew(self) -> None:
         self._lane: ShareLane | None = None
-        self._open = OpenAlerts()
+        self._open = OpenAlerts(Counter())  # duplicates are told each time
         self._flags: list[Bools] = []
         self._flagged = self._rows = 0
         self._since = 0
@@ -217,8 +222,8 @@ class _Band:
         return used
 
     def _alert(self, change: Change, block: Block, row: int, seen: int) -> Alert | None:
-        def make(opened: Alert | None) -> Alert:
+        def make(change: Change, opened: Alert | None) -> Alert:
             alert = explain.alert(self.identity, change, block, row, seen, 1.0, opened)
             return replace(alert, expected_false_per_week=self._expected)
 
-        return self._open.take((change.lane, ""), change, self._asked.update_factor, make)
+        return self._open.take((change.lane, ""), change, int(block.time[row]), self._asked, make)
