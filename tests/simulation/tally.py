@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from streamdrift.pipeline import Message, Output
 from streamdrift.ports import Partition, Record, StateRecord
+from streamdrift.worker import Message, Output
 
 FLOOR = b"\0floor"
 EVERY = 3
