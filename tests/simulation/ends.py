@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from streamdrift.errors import Retriable
-from streamdrift.ports import Headers, Partition, Record, StateRecord
+from streamdrift.ports import Headers, Partition, Record, Stateful, StateRecord
 from tests.simulation.simulated_broker import Entry, Membership, SimBroker
 
 MUTATIONS = {
@@ -31,7 +31,7 @@ MUTATIONS = {
 
 def keeps_state(stage: object) -> bool:
     """Whether a stage's state can be put away; see ``ports.Stateful``."""
-    return hasattr(stage, "restore")
+    return isinstance(stage, Stateful)
 
 
 def changelog(partition: Partition) -> Partition:
@@ -181,7 +181,7 @@ class PlainSink:
 
 
 class SimSink:
-    """A transactional producer; see ``ports.TransactionalSink`` where there is one."""
+    """A transactional producer; see ``ports.TransactionalSink``."""
 
     keeps_state = True
 

@@ -7,20 +7,17 @@ it goes on where it was, a zombie. That needs no thread: whoever sleeps lets the
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamdrift import ports
 from streamdrift.errors import Retriable
-from streamdrift.pipeline import Worker
-from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
-from tests.simulation.ends import PlainSink, SimSink, SimSource, keeps_state
+from streamdrift.worker import Worker
+from tests.simulation.ends import PlainSink, SimSink, SimSource
 from tests.simulation.simulated_broker import Entry, SimBroker
 
 SETTLE_STEPS = 4_000
@@ -46,33 +43,6 @@ class Crash(BaseException):
 
 class StuckError(Exception):
     """All is well again, and yet nothing goes on."""
-
-
-class ExactlyOnce(Worker):
-    """The loop for a sink with transactions, where the product's own does not know these yet."""
-
-    def _note(self, records: Any, began: float) -> None:
-        super()._note(records, began)
-        self._sink.consumed(ends(records))  # type: ignore[attr-defined]
-
-    _within_step = False
-
-    def step(self, timeout_s: float) -> int:
-        self._within_step = True
-        try:
-            return super().step(timeout_s)
-        finally:
-            self._within_step = False
-
-    def commit(self) -> None:
-        """As ``Worker.commit``, in one transaction; all state where it is the end of an orderly run."""
-        now_s = self._clock.monotonic() if self._within_step else math.inf
-        states = self.stage.due(now_s) if keeps_state(self.stage) else ()  # type: ignore[attr-defined]
-        self._sink.commit(states)  # type: ignore[attr-defined]
-        self._done, self._committed_at = {}, self._clock.monotonic()
-
-
-TRANSACTIONAL: type[Worker] = Worker if hasattr(ports, "TransactionalSink") else ExactlyOnce
 
 
 @dataclass(frozen=True)
@@ -263,7 +233,7 @@ class World:
             if self.plain:
                 return Worker(stage, source, PlainSink(self.broker, self), self.settings, self, METRICS)
             sink = SimSink(self.broker, self, process.name, source, self.mutation)
-            return TRANSACTIONAL(stage, source, sink, self.settings, self, METRICS)
+            return Worker(stage, source, sink, self.settings, self, METRICS)
         except Retriable:
             source.close()
             raise

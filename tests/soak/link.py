@@ -60,9 +60,10 @@ class Link:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self._port))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", self._port))
         self._ready.set()
         self._loop.run_forever()
+        server.close()
         self._abort()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()

@@ -94,7 +94,8 @@ def _fault(
     if kind == "crash":
         point = POINTS[nth % len(POINTS)]
         within = round(rng.uniform(0.0, 0.03), 4) if point == "during_commit" else 0.0
-        return Fault(at, kind, slot, point, rng.randint(1, 3), within)
+        times = 1 if point == "after_state" else rng.randint(1, 3)  # state is put away every few seconds only
+        return Fault(at, kind, slot, point, times, within)
     seconds = {
         "kill": 0.0,
         "stop": session_s + rng.uniform(1.0, 3.0),

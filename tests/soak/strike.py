@@ -202,6 +202,7 @@ class Striker:
                 return
             self.struck["leave"] += process.returncode == 0
             if process.returncode != 0:
+                self._again(fault)  # it was about to end by itself: a broker was gone
                 self.workers.exits[f"{process.returncode} after SIGTERM"] += 1
             slot.restart_at = 0.0
             slot.start()
