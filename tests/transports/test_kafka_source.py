@@ -268,6 +268,12 @@ def test_no_right_to_the_group(admin: KafkaAdminClient, kafka_broker: Broker, to
         finally:
             source.close()
 
+    with pytest.raises(BrokerProblem, match="user 'limited' lacks READ on group 'secret-group'"):
+        read()
+    group = ResourcePattern(
+        ResourceType.GROUP, "secret-group"
+    )  # of one that nobody has joined the broker tells nothing
+    admin.create_acls([ACL(f"User:{LIMITED[0]}", "*", ACLOperation.DESCRIBE, ACLPermissionType.ALLOW, group)])
     said = rf"reading topic '{topic}' as group 'secret-group' .*the user has no right to this consumer group"
     with pytest.raises(BrokerProblem, match=said):
         read()
@@ -280,5 +286,5 @@ def test_no_right_to_the_group(admin: KafkaAdminClient, kafka_broker: Broker, to
         finally:
             sink.close()
 
-    with pytest.raises(BrokerProblem, match=rf"writing to topic '{topic}' .*the user has no right to write"):
+    with pytest.raises(BrokerProblem, match=rf"user 'limited' lacks WRITE on topic '{topic}'"):
         publish()
