@@ -74,7 +74,10 @@ class Detecting:
         labels = self._labels()
         stage = Assemble(self.settings, self.metrics, labels=bool(labels))
         topics = self.settings.topics
-        return self._loop(stage, topics.events, also=labels, writes=(topics.blocks, topics.rejected), restored=0)
+        writes = (topics.blocks, topics.rejected)
+        # an alert waits for the commits of both stages
+        sooner = self.settings.kafka.commit_interval_s / 4
+        return self._loop(stage, topics.events, also=labels, writes=writes, restored=0, commit_interval_s=sooner)
 
     def _directly(self) -> Worker:
         labels = self._labels()
@@ -95,6 +98,7 @@ class Detecting:
         writes: tuple[str, ...] = (),
         restored: int | None = None,
         idle: Callable[[], bool] = lambda: True,
+        commit_interval_s: float | None = None,
     ) -> Worker:
         settings = self.settings
         restored = settings.kafka.restore_events_max if restored is None else restored
@@ -105,7 +109,7 @@ class Detecting:
             kept = self._kept(stage, None)
             source = self._source(topic, group, also=also, restore_events_max=restored, keeper=kept)
             sink: Sink = kafka.KafkaSink(settings.kafka, self.clock)
-            return Worker(stage, source, sink, settings, self.clock, self.metrics, idle)
+            return Worker(stage, source, sink, settings, self.clock, self.metrics, idle, commit_interval_s)
         changelog = self._changelog(stage, topic, group)
         kept = self._kept(stage, changelog)
         source = self._source(
@@ -124,7 +128,7 @@ class Detecting:
         except Exception:
             source.close()
             raise
-        return Worker(stage, source, sink, settings, self.clock, self.metrics, idle)
+        return Worker(stage, source, sink, settings, self.clock, self.metrics, idle, commit_interval_s)
 
     def _source(self, topic: str, group: str, **options: Any) -> kafka.KafkaSource:
         return kafka.KafkaSource(

@@ -60,6 +60,8 @@ class Worker:
     ----------
     idle_allowed
         Asked before silence is judged by the clock: an empty source may also mean that somebody else is behind.
+    commit_interval_s
+        ``kafka.commit_interval_s`` without.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Worker:
         clock: Clock,
         metrics: Metrics,
         idle_allowed: Callable[[], bool] = lambda: True,
+        commit_interval_s: float | None = None,
     ) -> None:
         self.stage, self._source, self._sink, self._settings = stage, source, sink, settings
         self._clock, self._metrics, self._idle_allowed = clock, metrics, idle_allowed
         self._done: dict[Partition, int] = {}
         self._untold: list[Alert] = []
         self._committed_at = clock.monotonic()
+        self._commit_s = settings.kafka.commit_interval_s if commit_interval_s is None else commit_interval_s
         self._restoring = False
         self._lagging: set[Partition] = set()
         self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
@@ -97,7 +101,7 @@ class Worker:
         self._untold += output.alerts
         self._note(records, began)
         now = self._clock.monotonic()
-        if now - self._committed_at >= kafka.commit_interval_s or self._full():
+        if now - self._committed_at >= self._commit_s or self._full():
             self._commit(now)
         return len(records)
 
