@@ -48,6 +48,7 @@ class Holdings:
         self._silence = Silence()
         self._orders = Orders()
         self._split: set[tuple[str, str]] = set()
+        self._hashes: dict[tuple[str, ...], bytes] = {}
         self._mixed: dict[tuple[str, str], dict[Partition, int]] = {}
         self.overflown: set[str] = set()
         self.touched: dict[Key, None] = {}
@@ -59,6 +60,11 @@ class Holdings:
     def keys(self) -> list[Key]:
         """The groups that are held."""
         return list(self._groups)
+
+    def take_silent(self) -> set[str]:
+        """Return the models that fell silent or came back since the last time."""
+        found, self._silence.changed = self._silence.changed, set()
+        return found
 
     def size(self, key: Key) -> int:
         """Series of a group, and the group itself: what putting it away costs goes by that."""
@@ -90,18 +96,31 @@ class Holdings:
     def settings_hash(self, key: Key) -> bytes:
         """8 bytes that are the same for settings under which a group's state means the same."""
         settings, (_, model, name) = self._settings, key
+        acting = tuple(
+            rule
+            for rule, found in sorted(settings.overrides.items())
+            if found.model in {None, model} and found.segment in {None, name}
+        )
+        if acting not in self._hashes:
+            self._hashes[acting] = self._hash(acting)
+        return self._hashes[acting]
+
+    def _hash(self, acting: tuple[str, ...]) -> bytes:
+        settings = self._settings
         tree = settings.model_dump(mode="json", include=set(DECISIVE))
         rules = settings.model_dump(mode="json", include={"overrides"}, exclude_unset=True).get("overrides", {})
-        tree["overrides"] = [
-            rules[rule] for rule, found in sorted(settings.overrides.items())
-            if found.model in {None, model} and found.segment in {None, name}
-        ]  # fmt: skip
+        tree["overrides"] = [rules[rule] for rule in acting]
         if settings.reference.baseline is not None:
             tree["baseline"] = self._config_hash  # the content of the file is in it
         return blake2b(json.dumps(tree, sort_keys=True).encode(), digest_size=8).digest()
 
-    def take_up(self, data: bytes, part: Callable[[int], Any] | None = None) -> Key:
+    def take_up(self, data: bytes, part: Callable[[int], Any] | None = None, given: Given | None = None) -> Key:
         """Go on with a group from its state, in place of what was held of it; return its key.
+
+        Parameters
+        ----------
+        part, given
+            See ``state.codec.Specs.decode``; parts are decoded with the same ``given``.
 
         Raises
         ------
@@ -110,8 +129,7 @@ class Holdings:
         ValueError
             They are, but don't fit these settings.
         """
-        given = self._given()
-        place, group, traffic, silence = SPECS.decode(data, given, part)
+        place, group, traffic, silence = SPECS.decode(data, given or self.given(), part)
         key = place.stream, place.model, place.name
         self.forget(key)
         self._install(key, group)
@@ -157,7 +175,8 @@ class Holdings:
         if not group.segment:
             self._mixed.pop((stream, model), None)
 
-    def _given(self) -> Given:
+    def given(self) -> Given:
+        """Return what the state of a group is given when it is taken up."""
         return Given(
             self._config_hash,
             self._watch_settings,

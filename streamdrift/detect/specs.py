@@ -38,7 +38,8 @@ from streamdrift.detect.traffic import TrafficSettings
 from streamdrift.detect.value_watch import NOTHING, ValueWatch, WatchSettings, _detectors
 from streamdrift.detect.versions import Versions, _Version
 from streamdrift.ports import Partition
-from streamdrift.state.codec import Fields, Spec, joined
+from streamdrift.state.codec import joined
+from streamdrift.state.spec import Fields, Spec
 
 T = TypeVar("T")
 

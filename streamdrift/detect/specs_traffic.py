@@ -12,7 +12,8 @@ from streamdrift.detect.duplicates import Duplicates, RecentIds, _Band
 from streamdrift.detect.silence import _State
 from streamdrift.detect.specs import SERIES, Given, made, plain
 from streamdrift.detect.traffic import Traffic, TrafficSettings, _Rate, _Shares
-from streamdrift.state.codec import Fields, Spec, Specs, joined
+from streamdrift.state.codec import Specs, joined
+from streamdrift.state.spec import Fields, Spec
 
 _TRAFFIC = (
     *("_settings", "_rows", "_forgotten", "last_time", "_rate", "_first_rate", "_shares", "_open", "_duplicates"),

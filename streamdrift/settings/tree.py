@@ -73,6 +73,8 @@ class KafkaSettings(Section):
     """How long to try to reach the broker at start, before giving up with exit code 3."""
     restore_events_max: Annotated[int, Field(ge=0, le=COUNT_MAX)] = 2_000_000
     """Records per partition that are read again, muted, to rebuild detector state after a restart."""
+    state_flush_s: Positive = 30.0
+    """How long state may have changed before it is put away; what changed since is read again after a restart."""
     partitions: Count = 6
     """Partitions of the topics that `topics create` makes."""
     replication_factor: Count = 1
