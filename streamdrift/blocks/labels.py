@@ -160,7 +160,7 @@ class LabelJoin:
             self._release(taken.block.model, model, order, muted=muted)
 
     def _key(self, model: str, name: str) -> bytes:
-        times = self._times_here[model] if model in self._times_here else 0
+        times = self._times_here.get(model, 0)
         return _key(model, f"\0{times}\0{name}" if times else name)
 
     def _keep(self, key: bytes, kept: Kept) -> None:

@@ -47,7 +47,7 @@ class Bank(Holdings):
     invalid
         Values refused, by reason.
     states
-        Series in a state that operators should know of: ``held_back``.
+        Series in a state that operators should know of, ``held_back``; and how often nobody was told, ``withheld``.
     limits_hit
         How often a bound turned something away, by the bound's name.
     duplicates
@@ -294,7 +294,7 @@ class Bank(Holdings):
         return told if self.recorded else told + self._silence.update(blocks, self._traffic)
 
     def _make_traffic(self, model: str) -> Traffic:
-        traffic = Traffic(model, self._traffic_settings(model), self._config_hash)
+        traffic = Traffic(model, self._traffic_settings(model), self._config_hash, self.states)
         traffic.waiting = [order for order in self._orders.of(model, {}) if of_traffic(order)]
         return traffic
 

@@ -273,7 +273,7 @@ def alert(
     )
 
 
-def has_grown(told: Alert, change: Change, factor: float) -> bool:
+def has_grown(told: Alert | Change, change: Change, factor: float) -> bool:
     """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
     if is_half_seen(told.reference) and not is_half_seen(change.reference):
         return True  # it was told a step lower

@@ -21,14 +21,14 @@ from streamdrift.detect.calibration import Calibration, score_table
 from streamdrift.detect.clock import ClockProfile
 from streamdrift.detect.confirm import Scan
 from streamdrift.detect.embedding import Centroids, Embedding
-from streamdrift.detect.explain import Identity
+from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.far_out import FarOut
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.frozen import Freeze, Frozen
 from streamdrift.detect.group import Group
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import PIECE_ROWS, Learning, Piece
-from streamdrift.detect.open_alerts import OpenAlerts
+from streamdrift.detect.open_alerts import Excursion, OpenAlerts, _Open
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.detect.rolling import Rolling
 from streamdrift.detect.series import Known, Series
@@ -290,8 +290,7 @@ SERIES = (
         Lane,
         (
             *("_threshold", "_cooldown_ms", "_resolve_window", "_start", "_opened", "_calm_window", "_quiet_until"),
-            *("_flapping_ms", "_flapping_quiet_ms", "_may_flap", "_look_each", "_recent", "_openings", "_loud_at"),
-            "reached",
+            *("_look_each", "_recent", "reached"),
         ),
     ),
     Spec(
@@ -324,7 +323,16 @@ SERIES = (
             *("_shared", "_faults", "_since", "_wait", "renewals"),
         ),
     ),
-    Spec("open_alerts", OpenAlerts, ("opened", "_told")),
+    plain("change", Change),
+    plain("excursion", Excursion),
+    plain("open", _Open),
+    Spec(
+        "open_alerts",
+        OpenAlerts,
+        ("_open", "_past"),
+        ("_states",),
+        finish=lambda found, given: setattr(found, "_states", given.states),
+    ),
     Spec(
         "learning",
         Learning,
