@@ -41,7 +41,7 @@ class Stored:
         settings = bank.settings_hash(key)
 
         def apart(part: object) -> int:
-            place = self._apart.get(id(part))
+            place = used.get(id(part)) or self._apart.get(id(part))
             if place is None:
                 place = part, self._next
                 self._next += 1
