@@ -148,8 +148,16 @@ _WATCH = (
 )
 _EMBEDDING = ("_features", "_wanted", "_early", "_dimension", "_count", "_centroids")
 _kernel = attrgetter("kernel")
+VERDICT = tuple(one.name for one in fields(Verdict))
+_verdict = attrgetter(*VERDICT)
 _series, _watch = attrgetter(*_SERIES), attrgetter(*_WATCH)
 _learning, _embedding = attrgetter(*_LEARNING), attrgetter(*_EMBEDDING)
+
+
+def _take_verdict(verdict: Verdict) -> tuple[Any, ...]:
+    """What an open alert's verdict says later; where it stood in its update is over, and hangs on how rows were cut into blocks."""
+    found: tuple[Any, ...] = _verdict(replace(verdict, j=0, end=0))
+    return found
 
 
 def _take_series(series: Series) -> tuple[Any, ...]:
@@ -262,7 +270,7 @@ SERIES = (
     plain("freeze", Freeze, is_value=True),
     plain("known", Known),
     plain("told", _Told),
-    plain("verdict", Verdict, is_value=True),
+    Spec("verdict", Verdict, VERDICT, take=_take_verdict, is_value=True),
     Spec("piece", Piece, ("kinds", "numbers", "ages", "times"), part=lambda piece: len(piece.kinds) == PIECE_ROWS),
     Spec(
         "reference",

@@ -21,11 +21,8 @@ _TRAFFIC = (
 )
 _RATE = ("reference", "_scan", "_lane", "longest_s", "mean_s", "silence_ms", "_threshold")
 _SHARES = ("_names", "_shares", "_scan", "_lanes", "_threshold", "_n")
-_BAND = (
-    *("identity", "_beyond", "within", "_least", "_wanted", "_seen", "_lane", "_open", "_flagged", "_rows", "_since"),
-    "_expected",
-)
-_traffic, _band = attrgetter(*_TRAFFIC, "_gaps", "_codes"), attrgetter("_flags", *_BAND)
+_BAND = (*("identity", "_beyond", "within", "_least", "_wanted", "_seen", "_open", "_flagged", "_since", "_expected"),)
+_traffic, _band = attrgetter(*_TRAFFIC, "_gaps", "_codes"), attrgetter("_flags", "_lane", "_rows", *_BAND)
 
 
 def _take_traffic(traffic: Traffic) -> tuple[Any, ...]:
@@ -58,8 +55,8 @@ def _make_shares(kept: Fields, given: Given) -> _Shares:
 
 
 def _take_band(band: _Band) -> tuple[Any, ...]:
-    flags, *kept = _band(band)
-    return *kept, joined(flags)
+    flags, lane, rows, *kept = _band(band)
+    return *kept, lane, 0 if lane is not None else rows, joined(flags)  # rows are counted to the end of learning
 
 
 def _make_band(kept: Fields, given: Given) -> _Band:
@@ -98,7 +95,7 @@ TRAFFIC = (
     Spec("rate", _Rate, _RATE, ("_table", "_bounds"), make=_make_rate),
     Spec("shares", _Shares, _SHARES, ("_bounds",), make=_make_shares),
     Spec("duplicates", Duplicates, ("_bands", "_within", "_recent")),
-    Spec("band", _Band, (*_BAND, "flags"), ("_asked", "_flags"), take=_take_band, make=_make_band),
+    Spec("band", _Band, (*_BAND, "_lane", "_rows", "flags"), ("_asked", "_flags"), take=_take_band, make=_make_band),
     Spec(
         "recent_ids",
         RecentIds,

@@ -34,6 +34,10 @@ class Specs:
         if len(self.by_name) != len(self._by_class):
             raise ValueError("two classes have one name")
 
+    def specs(self, *names: str) -> list[Spec]:
+        """Return those of some names; of none, all."""
+        return [spec for name, spec in self.by_name.items() if not names or name in names]
+
     def encode(self, root: object, apart: Callable[[object], int] | None = None) -> bytes:
         """Return an object and all that it holds as bytes.
 
@@ -66,7 +70,7 @@ class Specs:
         """
         try:
             return Reader(self.by_name, data, given, part).read()
-        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as e:
+        except (struct.error, IndexError, KeyError, TypeError, RecursionError, UnicodeDecodeError) as e:
             raise Damaged(f"not as it was written: {e!r}") from e
 
 

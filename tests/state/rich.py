@@ -23,10 +23,10 @@ def tree(**changes: Any) -> Settings:
     """Small windows, so that everything is learned, drifts and is resolved within some thousand events."""
     return Settings.model_validate(
         {
-            "reference": {"events": 300, "segment_events": 100, "first_events": 150} | changes.pop("reference", {}),
+            "reference": {"events": 200, "segment_events": 100, "first_events": 150} | changes.pop("reference", {}),
             "detectors": {"ks": {"window_events": 100}},
             "policy": {"resolve_events": 128, "alert_cooldown_s": 600.0, "require": "none"},
-            "anomalies": {"duplicate_within_events": 100, "replay_within_events": 400},
+            "anomalies": {"duplicate_within_events": 60, "replay_within_events": 120},
             "kafka": {"state_flush_s": 3.0},
         }
         | changes
@@ -39,8 +39,9 @@ def events(n: int, seed: int = 1) -> list[dict[str, Any]]:
     moment, found = START, []
     for i in range(n):
         late = 2 * n // 5 < i < 7 * n // 10
-        moment += int(rng.exponential(60_000))
-        model = "odd" if i % 11 == 3 and not n // 2 < i < 13 * n // 20 else "one" if i % 13 == 5 else "m"
+        moment += int(rng.exponential(240_000))
+        quiet = n // 2 < i < 13 * n // 20
+        model = "one" if i % 10 == 5 else "odd" if i % 4 == 3 and not quiet else "m"
         region = ["eu", "us", "asia"][int(rng.choice(3, p=[0.5, 0.4, 0.1]))]
         numbers = rng.standard_normal(5)
         features: dict[str, Any] = {
@@ -48,17 +49,19 @@ def events(n: int, seed: int = 1) -> list[dict[str, Any]]:
             "nullable": None if rng.random() < (0.4 if late else 0.03) else float(numbers[1]),
             "category": "new" if late and rng.random() < 0.2 else ["red", "green", "blue"][int(rng.integers(3))],
             "flag": bool(rng.random() < (0.6 if late else 0.2)),
-            "frozen": 1.0 if late and i % 3 else float(numbers[2]),
+            "frozen": 1.0 if late else float(numbers[2]),
             "odd": "text" if rng.random() < (0.1 if late else 0.001) else float(numbers[3]),
             "units": float(numbers[4]) * (1_000 if late and rng.random() < 0.3 else 1),
         }
+        if model == "one":
+            features["daily"] = math.sin(moment * 2 * math.pi / 86_400_000) + float(numbers[0]) / 4
         if i % 9 == 0:
             features["rare"] = float(rng.random())
         version = "1" if i < n // 2 else "2" if i < 4 * n // 5 or i % 2 else "3"
         label = "yes" if rng.random() < (0.3 if version == "1" else 0.6) else "no"
         found.append(
             {
-                "prediction_id": f"p{i - 40 if late and i % 4 == 0 else i}",
+                "prediction_id": f"p{i - 41 if late and i % 4 == 0 else i}",
                 "occurred_at": moment,
                 "model": {"name": model, "version": version},
                 "segments": {"region": region} if model != "one" else {"only": "this"},
