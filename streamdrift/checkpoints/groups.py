@@ -120,7 +120,7 @@ class GroupCheckpoints:
     def due(self, now_s: float) -> list[StateRecord]:
         """As ``ports.Stateful``: the groups that are due, or their share of it, and how far the partitions are."""
         chosen = self._chosen(now_s)
-        self._asked_at = now_s
+        self._asked_at = self._asked_at if now_s == math.inf else now_s
         gone = [partition for partition in self._condemned if partition in self._at]
         found = [StateRecord(partition, *record) for partition in gone for record in self._condemned.pop(partition)]
         found += [StateRecord(self._homes[key], *record) for key in chosen for record in self._put(key)]

@@ -74,6 +74,10 @@ class Group:
         """Return the next offset of each source."""
         return self._fresh.told()
 
+    def saw(self, seen: dict[Partition, int]) -> None:
+        """Have it know what it has seen."""
+        self._fresh.adopt(seen)
+
     def follow(self, seen: dict[Partition, int]) -> None:
         """It was given its part of all rows that were seen so far."""
         self._fresh.adopt(self.seen() | seen)

@@ -83,15 +83,29 @@ class Holdings:
         traffic = silence = None
         if _is_whole(key):
             traffic, silence = self._traffic.get(model), self._silence.of(model)
-        elif (stream, model) in self._split and (whole := self._groups.get((stream, model, ""))) is not None:
+        elif (stream, model) in self._split:
             mixed = self._mixed.get((stream, model), {})
-            group.follow({source: end for source, end in whole.seen().items() if source not in mixed})
+            group.follow({source: end for source, end in self._seen(stream, model).items() if source not in mixed})
         place = Place(stream, model, group.segment, name)
         return SPECS.encode((place, group, traffic, silence), apart)
 
     def state_hash(self, key: Key) -> str:
-        """32 hex digits that are the same for groups that will say the same of all that may come."""
-        return blake2b(self.put_away(key), digest_size=16).hexdigest()
+        """32 hex digits that are the same for groups that will say the same of all that may come.
+
+        Of groups that saw all of the log so far; of others, which still read again what they have seen, it says nothing.
+        """
+        group, (stream, model, name) = self._groups[key], key
+        seen = group.seen()
+        if name and (stream, model) in self._split:
+            group.follow(self._seen(stream, model))
+        found = blake2b(self.put_away(key), digest_size=16).hexdigest()
+        group.saw(seen)
+        return found
+
+    def _seen(self, stream: str, model: str) -> dict[Partition, int]:
+        """How far the group of all of a model's traffic has seen, which hands the others their part."""
+        whole = self._groups.get((stream, model, ""))
+        return {} if whole is None else whole.seen()
 
     def settings_hash(self, key: Key) -> bytes:
         """8 bytes that are the same for settings under which a group's state means the same."""

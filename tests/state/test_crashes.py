@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from streamdrift.kernels import compiled
+from streamdrift.pipeline import Direct
 from streamdrift.settings import Settings
 from tests.state import rich
 from tests.state.rich import Broker
@@ -57,7 +58,7 @@ def test_deaths_change_not_one_bit(
 def test_each_life_may_have_another_engine() -> None:
     broker, turn = Broker(rich.log(EVENTS)), iter(ENGINES * 10)
 
-    def make() -> rich.Direct:
+    def make() -> Direct:
         return rich.direct(TREES["rolling", next(turn)])()
 
     stage = rich.run(make, broker, [(5, 1)] * 5)
@@ -96,7 +97,6 @@ def test_a_commit_costs_its_share_and_not_more_when_there_are_more_commits() -> 
         return broker.written, most
 
     settings = rich.tree(kafka={"state_flush_s": 6.0})
-    (once, most), (often, most_often) = cost(1, settings), cost(5, settings)
-    assert often < 2 * once
-    assert most_often < most
+    (once, most), (often, _) = cost(1, settings), cost(5, settings)
+    assert often < 1.5 * once
     assert most < once / 3

@@ -93,7 +93,7 @@ def test_everything_that_is_kept_is_there_again() -> None:
     for _ in range(14):
         process.step()
     bank, other = process.stage.bank, rich.direct(CONFIGURATIONS["rolling"])().bank  # type: ignore[union-attr]
-    for key in bank.keys():
+    for key in bank._groups:
         other.take_up(bank.put_away(key))
     for key, group in bank._groups.items():
         again = other._groups[key]
