@@ -143,12 +143,11 @@ class GroupCheckpoints:
         blobs = records.opened({key: value for key, value in found.items() if key.startswith(NAMES)})
         if not blobs:
             return None
-        groups: dict[bytes, dict[int, Blob]] = {}
+        groups: dict[Key, dict[int, Blob]] = {}
         for name, blob in blobs.items():
-            group, _, number = name.rpartition(b"/")
-            if name != PARTITION and not name.startswith(NAMES + b"names/"):
-                groups.setdefault(group, {})[int(number)] = blob
-        lost = sum(not self._take_up(partition, name, group, found) for name, group in groups.items())
+            if (place := key_of(name)) is not None:
+                groups.setdefault(place[0], {})[place[1]] = blob
+        lost = sum(not self._take_up(partition, key, group) for key, group in groups.items())
         return self._go_on(partition, blobs, len(groups), lost)
 
     def drop(self, partition: Partition) -> None:
@@ -240,10 +239,9 @@ class GroupCheckpoints:
         found += records.seal(PARTITION, payload)
         return [StateRecord(partition, *record) for record in found]
 
-    def _take_up(self, partition: Partition, name: bytes, blobs: dict[int, Blob], found: Mapping[bytes, bytes]) -> bool:
+    def _take_up(self, partition: Partition, key: Key, blobs: dict[int, Blob]) -> bool:
         """Go on with a group; return whether that was possible."""
-        key, pieces = key_of(name), Counter(int(place.split(b"/")[-2]) for place in found if _is_of(name, place))
-        stored = Stored(name, pieces)
+        stored = Stored(name_of(key), {number: blob.pieces for number, blob in blobs.items()})
         try:
             if any(blob.damage is None and blob.settings != self._bank.settings_hash(key) for blob in blobs.values()):
                 return self._discard(
@@ -294,8 +292,3 @@ class GroupCheckpoints:
         self._at[partition] = offset
         self._close(counted if self._counts is None else self._counts.now() | counted)
         return int(offset)
-
-
-def _is_of(name: bytes, place: bytes) -> bool:
-    """Whether a key is of a record of this group."""
-    return place.rsplit(b"/", 2)[0] == name

@@ -6,6 +6,7 @@ once, and only what changes is written again. A blob that the state no longer sp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -115,12 +116,16 @@ def name_of(key: Key) -> bytes:
     return f"detect/{stream}/{len(model)}:{model}/{segment}".encode("utf-8", "surrogatepass")
 
 
-def key_of(name: bytes) -> Key:
-    """The group of that name.
+def key_of(blob: bytes) -> tuple[Key, int] | None:
+    """Return the group and the number of a blob; None where it is no group's.
 
-    >>> key_of(name_of(("events", "a/b", "d=x/y")))
-    ('events', 'a/b', 'd=x/y')
+    >>> key_of(name_of(("events", "a/b", "d=x/y")) + b"/3")
+    (('events', 'a/b', 'd=x/y'), 3)
+    >>> key_of(b"detect/partition")
     """
-    _, stream, rest = name.decode("utf-8", "surrogatepass").split("/", 2)
-    length, _, rest = rest.partition(":")
-    return stream, rest[: int(length)], rest[int(length) + 1 :]
+    name, _, number = blob.decode("utf-8", "surrogatepass").rpartition("/")
+    found = re.match(r"detect/(events|labels)/(\d+):", name)
+    if found is None or not number.isdigit():
+        return None
+    model_end = found.end() + int(found[2])
+    return (found[1], name[found.end() : model_end], name[model_end + 1 :]), int(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from streamdrift.state.spec import DTYPES, F64, I64, U16, U32, U64, Damaged, Fields, Spec
 
 _DTYPE = tuple(np.dtype(name) for name in DTYPES)
+_NATIVE = {dtype: dtype.newbyteorder("=") for dtype in _DTYPE}
 
 
 class Reader:
@@ -93,13 +95,15 @@ class Reader:
     def _array(self) -> npt.NDArray[Any]:
         dtype, dimensions = _DTYPE[self._data[self._at]], self._data[self._at + 1]
         self._at += 2
-        shape = tuple(self._number(U32) for _ in range(dimensions))
-        count = int(np.prod(shape, dtype=np.int64))
+        shape = struct.unpack_from(f"<{dimensions}I", self._data, self._at)
+        self._at += 4 * dimensions
+        count = math.prod(shape)
         if self._at + count * dtype.itemsize > len(self._data):
             raise Damaged("an array ends too early")
         array = np.frombuffer(self._data, dtype, count, self._at)
         self._at += array.nbytes
-        return array.astype(dtype.newbyteorder("="), copy=True).reshape(shape)
+        array = array.astype(_NATIVE[dtype], copy=True)
+        return array if dimensions == 1 else array.reshape(shape)
 
     def _scalar(self) -> Any:
         dtype = _DTYPE[self._data[self._at]]

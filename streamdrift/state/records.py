@@ -39,6 +39,8 @@ class Blob:
     payload: bytes = b""
     settings: bytes = ANY
     damage: str | None = None
+    pieces: int = 1
+    """Records that it may have: those up to the last one that was found."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class _Pieces:
     checksum: int = 0
     settings: bytes = ANY
     damage: str | None = None
+    last: int = 0
 
 
 def seal(name: bytes, payload: bytes, settings: bytes = ANY) -> Iterator[tuple[bytes, bytes]]:
@@ -76,7 +79,10 @@ def opened(records: Mapping[bytes, bytes]) -> dict[bytes, Blob]:
     blobs: dict[bytes, _Pieces] = {}
     for place, value in records.items():
         name, _, number = place.rpartition(b"/")
+        if not number.isdigit():
+            continue  # nobody's: whoever needs it misses it
         pieces = blobs.setdefault(name, _Pieces())
+        pieces.last = max(pieces.last, int(number))
         pieces.damage = _take(pieces, number, value) or pieces.damage
     return {name: _whole(pieces) for name, pieces in blobs.items()}
 
@@ -109,4 +115,6 @@ def _whole(pieces: _Pieces) -> Blob:
     payload = b"".join(piece for _, piece in sorted(pieces.found.items()))
     if damage is None and zlib.crc32(payload) != pieces.checksum:
         damage = "the checksum of all its records doesn't fit"
-    return Blob(damage=damage) if damage is not None else Blob(payload, pieces.settings)
+    if damage is not None:
+        return Blob(damage=damage, pieces=pieces.last + 1)
+    return Blob(payload, pieces.settings, pieces=pieces.last + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +13,9 @@ import numpy.typing as npt
 
 from streamdrift.state.spec import DTYPES, F64, I64, SIZED, U16, U32, U64, Spec, Unknown
 
+LITTLE = sys.byteorder == "little"
 _DTYPE = tuple(np.dtype(name) for name in DTYPES)
-_NUMBER = {dtype: number for number, dtype in enumerate(_DTYPE)}
+_NUMBER = {dtype.newbyteorder("="): number for number, dtype in enumerate(_DTYPE)}
 
 
 class Writer:
@@ -27,6 +30,7 @@ class Writer:
         self._memo: dict[int, bytes] = {}
         self._alive: list[object] = []
         self._out: list[bytes] = []
+        self._shapes: dict[tuple[np.dtype[Any], tuple[int, ...]], bytes] = {}
         self._put: dict[type, Callable[[Any], None]] = {
             type(None): self._constant(b"N"),
             bool: self._bool,
@@ -71,9 +75,13 @@ class Writer:
         self._out.append(b"T" if value else b"F")
 
     def _int(self, value: int) -> None:
-        if -(1 << 63) <= value < 1 << 63:
+        try:
             self._out.append(b"i" + I64.pack(value))
-        elif 0 <= value < 1 << 64:
+        except struct.error:
+            self._large(value)
+
+    def _large(self, value: int) -> None:
+        if 0 <= value < 1 << 64:
             self._out.append(b"u" + U64.pack(value))
         else:
             raise Unknown(f"an integer of more than 64 bits: {value}")
@@ -90,20 +98,27 @@ class Writer:
         self._out.append(value)
 
     def _array(self, value: npt.NDArray[Any]) -> None:
-        little = value.dtype.newbyteorder("<") if value.dtype.byteorder == ">" else value.dtype
-        number = _NUMBER.get(little)
-        if number is None:
-            raise Unknown(f"an array of {value.dtype}")
+        kind = value.dtype, value.shape
+        head = self._shapes.get(kind)
+        if head is None:
+            head = self._shapes[kind] = self._shape(value)
         if value.ndim > 1 and not value.flags.c_contiguous:
             raise Unknown(
                 "an array whose rows don't lie one behind the other: sums over it would differ in their last bits"
             )
-        shape = b"".join(map(U32.pack, value.shape))
-        self._out.append(b"a" + bytes((number, value.ndim)) + shape)
-        self._out.append(value.astype(_DTYPE[number], copy=False).tobytes())
+        self._out.append(head)
+        self._out.append((value if LITTLE else value.astype(value.dtype.newbyteorder("<"))).tobytes())
+
+    @staticmethod
+    def _shape(value: npt.NDArray[Any]) -> bytes:
+        """Tag, type and shape of an array."""
+        number = _NUMBER.get(value.dtype.newbyteorder("="))
+        if number is None or value.dtype.byteorder == (">" if LITTLE else "<"):
+            raise Unknown(f"an array of {value.dtype}")
+        return b"a" + bytes((number, value.ndim)) + b"".join(map(U32.pack, value.shape))
 
     def _scalar(self, value: np.generic) -> None:
-        number = _NUMBER[value.dtype]
+        number = _NUMBER[value.dtype.newbyteorder("=")]
         self._out.append(b"n" + bytes((number,)) + value.astype(_DTYPE[number]).tobytes())
 
     def _items(self, tag: bytes) -> Callable[[Any], None]:
