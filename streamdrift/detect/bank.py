@@ -81,7 +81,8 @@ class Bank(Holdings):
             rows = fresh.fresh(block)
             self.duplicates += len(block) - len(rows)
             if len(rows):
-                told += self._feed(fresh, rows)
+                self.touched[rows.stream, rows.model, fresh.name] = None
+                told += fresh.update(rows, self)
             mixed = split and self._is_mixed(block)
             parted = block if mixed else rows
             if split and len(parted) and parted.dimensions:
@@ -143,10 +144,6 @@ class Bank(Holdings):
                     if one is not None:
                         yield group, feature, one
 
-    def _feed(self, group: Group, rows: Block) -> Told:
-        self.touched[rows.stream, group.model, group.name] = None
-        return group.update(rows, self)
-
     def _is_mixed(self, block: Block) -> bool:
         """Whether a group of this model may have seen rows of the block that another one has not: they were put away at
         different times, and each has to look for itself.
@@ -176,7 +173,9 @@ class Bank(Holdings):
             else:
                 part = rows.take(where, segment)
                 part = group.fresh(part) if mixed else part
-                told += self._feed(group, part) if len(part) else []
+                if len(part):
+                    self.touched[rows.stream, rows.model, group.name] = None
+                    told += group.update(part, self)
         if held is not None and (
             full := self._full(rows.model)
         ):  # places never come free: what is beyond is only counted
