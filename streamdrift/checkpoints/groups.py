@@ -67,6 +67,8 @@ class GroupCheckpoints:
         join: LabelJoin,
     ) -> None:
         self._bank, self._settings, self._metrics, self._join = bank, settings, metrics, join
+        bank.touched.clear()  # what it learned from recorded events, it learns again in any process
+        bank.take_silent()
         self._counts = None if assembler is None else RowCounts(assembler)
         self._epochs = Epochs({})
         self._at: dict[Partition, int] = {}
@@ -86,15 +88,18 @@ class GroupCheckpoints:
 
     def cut(self, taken: Sequence[Record]) -> int:
         """Return how many of these records must be gone through before the rest, because there the counts of rows go on."""
+        if self._counts is None or not self._pending:
+            return len(taken)
+        ends = spans(taken)
         for partition, (offset, counts) in list(self._pending.items()):
-            beyond = (i for i, one in enumerate(taken) if one.partition == partition and one.offset >= offset)
-            index = next(beyond, None)
+            if partition not in ends or ends[partition][1] <= offset:
+                continue
+            index = next(i for i, one in enumerate(taken) if one.partition == partition and one.offset >= offset)
             if index:
                 return index
-            if index == 0 and self._counts is not None:
-                del self._pending[partition]
-                for place, count in counts.items():
-                    self._counts.count_on(place, count)
+            del self._pending[partition]
+            for place, count in counts.items():
+                self._counts.count_on(place, count)
         return len(taken)
 
     def passed(self, taken: Sequence[Record], blocks: Iterable[Block] = ()) -> None:

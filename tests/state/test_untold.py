@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from streamdrift.detect.rebaseline import Order
 from streamdrift.events.change import REBASELINE
@@ -61,3 +62,16 @@ def test_an_order_that_was_followed_is_not_followed_again() -> None:
         assert ordered(broker, deaths) == states
         assert broker.out == whole.out
     assert states != rich.hashes(rich.run(rich.direct(rich.tree()), Broker(rich.log(FOUND))))  # type: ignore[arg-type]
+
+
+def test_what_was_learned_from_recorded_events_is_there_before_and_after(tmp_path: Path) -> None:
+    recorded = tmp_path / "recorded.ndjson"
+    recorded.write_text("".join(json.dumps(event) + "\n" for event in FOUND[:500]))
+    settings = rich.tree(reference={"baseline": recorded})
+    whole = Broker(rich.log(FOUND[500:]))
+    states = rich.hashes(rich.run(rich.direct(settings), whole))  # type: ignore[arg-type]
+    assert whole.out
+    for deaths in ([(1, 1)], [(4, 1), (2, 0)]):
+        broker = Broker(rich.log(FOUND[500:]))
+        assert rich.hashes(rich.run(rich.direct(settings), broker, deaths)) == states  # type: ignore[arg-type]
+        assert broker.out == whole.out
