@@ -8,11 +8,12 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
+from streamdrift.detect.calibration import Calibration
+from streamdrift.detect.given import Given, Place
 from streamdrift.detect.group import Group
 from streamdrift.detect.rebaseline import Orders, of_traffic
 from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
-from streamdrift.detect.specs import Given, Place
 from streamdrift.detect.specs_traffic import SPECS
 from streamdrift.detect.traffic import Traffic, TrafficSettings
 from streamdrift.detect.value_watch import WatchSettings
@@ -48,6 +49,7 @@ class Holdings:
         self._silence = Silence()
         self._orders = Orders()
         self._split: set[tuple[str, str]] = set()
+        self._calibrations: dict[tuple[bytes, ...], Calibration] = {}
         self._hashes: dict[tuple[str, ...], bytes] = {}
         self._mixed: dict[tuple[str, str], dict[Partition, int]] = {}
         self.overflown: set[str] = set()
@@ -200,6 +202,7 @@ class Holdings:
             self.invalid,
             self.states,
             self.limits_hit,
+            self._calibrations,
         )
 
     def _release(self) -> None:

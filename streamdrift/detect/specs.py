@@ -6,9 +6,8 @@ Whoever adds an attribute to one of these classes names it here: under ``keeps``
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.far_out import FarOut
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.frozen import Freeze, Frozen
+from streamdrift.detect.given import CALIBRATION, Given, Place
 from streamdrift.detect.group import Group
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.learning import PIECE_ROWS, Learning, Piece
@@ -34,7 +34,6 @@ from streamdrift.detect.rolling import Rolling
 from streamdrift.detect.series import Known, Series
 from streamdrift.detect.side_by_side import SideBySide, _Told
 from streamdrift.detect.standing import Standing
-from streamdrift.detect.traffic import TrafficSettings
 from streamdrift.detect.value_watch import NOTHING, ValueWatch, WatchSettings, _detectors
 from streamdrift.detect.versions import Versions, _Version
 from streamdrift.ports import Partition
@@ -42,76 +41,6 @@ from streamdrift.state.codec import joined
 from streamdrift.state.spec import Fields, Spec
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which group it is."""
-
-    stream: str
-    model: str
-    segment: dict[str, str]
-    name: str
-
-
-@dataclass(slots=True)
-class Given:
-    """What the state of one group is given from outside.
-
-    Attributes
-    ----------
-    settings
-        Returns the settings of a series, by model, feature and name of the segment.
-    traffic
-        Returns those of a model's traffic.
-    make
-        Returns what makes the series of a feature's further versions.
-    release
-        Told that a series was let go.
-    invalid, states, limits_hit
-        The bank's counters.
-    """
-
-    config_hash: str
-    settings: Callable[[str, str, str], WatchSettings]
-    traffic: Callable[[str], TrafficSettings]
-    make: Callable[[Group, str], Callable[[str], Series | None]]
-    release: Callable[[], None]
-    invalid: Counter[str]
-    states: Counter[str]
-    limits_hit: Counter[str]
-    place: Place = Place("", "", {}, "")
-    _feature: str = ""
-    _known: dict[tuple[str, float, bool] | str, WatchSettings] = field(default_factory=dict)
-
-    def at(self, place: Place) -> Place:
-        """Take note of the group that is read from now on."""
-        self.place = place
-        return place
-
-    def identity(self, feature: str, role: str, suffix: str) -> Identity:
-        """Return the identity of a series, which is the one that is read from now on."""
-        self._feature = feature
-        return Identity(self.place.model, self.place.segment, feature, role, self.config_hash, suffix)
-
-    def asked(self) -> WatchSettings:
-        """The settings of the series that is read: its identity came first."""
-        feature = self._feature
-        if feature not in self._known:
-            self._known[feature] = self.settings(self.place.model, feature, self.place.name)
-        return self._known[feature]
-
-    def held(self, threshold: float, *, anomalies: bool) -> WatchSettings:
-        """Return them with the threshold that the budget asked for, and anomalies on or off."""
-        place = self._feature, threshold, anomalies
-        if place not in self._known:
-            asked = self.asked()
-            self._known[place] = replace(
-                asked,
-                policy=asked.policy.model_copy(update={"threshold": threshold}),
-                anomalies=asked.anomalies.model_copy(update={"enabled": anomalies}),
-            )
-        return self._known[place]
 
 
 def made(cls: type[T], attributes: Fields) -> T:
@@ -143,7 +72,7 @@ _SERIES = (
     *("_rolling", "_kind", "_early", "_open", "budget", "known"),
 )
 _WATCH = (
-    *("reference", "_settings", "calibration", "_clock", "_scan", "lane", "_last_flag", "_flagged", "_seen"),
+    *("reference", "_settings", "_clock", "_scan", "lane", "_last_flag", "_flagged", "_seen"),
     *("_recent", "_unseen", "_far_out", "_frozen"),
 )
 _EMBEDDING = ("_features", "_wanted", "_early", "_dimension", "_count", "_centroids")
@@ -190,7 +119,13 @@ def _make_watch(kept: Fields, given: Given) -> ValueWatch:
     detectors = _detectors(settings.detectors, settings.engine, ks)
     for detector in detectors:
         _kernel(detector).restore(kernels[detector.name])
-    rest = {"_table": score_table(reference.n), "judged": NOTHING, "_ks": ks, "detectors": detectors}
+    rest = {
+        "calibration": kept["_scan"].calibration,
+        "_table": score_table(reference.n),
+        "judged": NOTHING,
+        "_ks": ks,
+        "detectors": detectors,
+    }
     return made(ValueWatch, kept | rest)
 
 
@@ -264,7 +199,13 @@ SERIES = (
     ),
     plain("alert", Alert),
     plain("budget", Budget, is_value=True),
-    plain("calibration", Calibration),
+    Spec(
+        "calibration",
+        Calibration,
+        CALIBRATION,
+        make=lambda kept, given: given.same(Calibration(**kept)),
+        is_value=True,
+    ),
     plain("centroids", Centroids),
     plain("clock", ClockProfile),
     plain("freeze", Freeze, is_value=True),
@@ -318,7 +259,7 @@ SERIES = (
         "watch",
         ValueWatch,
         (*_WATCH, "kernels"),
-        ("_table", "judged", "_ks", "detectors"),
+        ("calibration", "_table", "judged", "_ks", "detectors"),
         take=_take_watch,
         make=_make_watch,
     ),

@@ -9,8 +9,9 @@ from typing import Any
 from streamdrift.blocks.block import Coded, coded
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.duplicates import Duplicates, RecentIds, _Band
+from streamdrift.detect.given import Given
 from streamdrift.detect.silence import _State
-from streamdrift.detect.specs import SERIES, Given, made, plain
+from streamdrift.detect.specs import SERIES, made, plain
 from streamdrift.detect.traffic import Traffic, TrafficSettings, _Rate, _Shares
 from streamdrift.state.codec import Specs, joined
 from streamdrift.state.spec import Fields, Spec
