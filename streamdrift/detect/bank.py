@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.detect import embedding, explain
@@ -20,6 +21,7 @@ from streamdrift.detect.holdings import Holdings
 from streamdrift.detect.rebaseline import Order, acted, due, of_traffic, pieces, reaches
 from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
+from streamdrift.detect.together import Numbers, Together
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
 from streamdrift.detect.value_watch import WatchSettings
 from streamdrift.detect.versions import ROLES, Versions
@@ -58,6 +60,8 @@ class Bank(Holdings):
 
     def __init__(self, settings: Settings, config_hash: str) -> None:
         super().__init__(settings, config_hash)
+        self._ordinary = kernels.engine(settings.engine).ordinary
+        self._numbers: dict[tuple[str, str], Numbers] = {}
         self.recorded = False
         self.duplicates = 0
         self.uncategorical: list[tuple[str, str]] = []
@@ -166,21 +170,30 @@ class Bank(Holdings):
         held = self._held.get((rows.stream, rows.model), {}) if rows.model in self.overflown else None
         # by first row, so that who gets the last place does not depend on how the events were cut into blocks
         segments = sorted(rows.segments(wanted, held), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
+        together = None if mixed else self._together(rows)
         for segment, where in segments:
             group = self._group(rows, segment)
             if group is None:
                 told += self._overflow(rows, int(where[0]))
-            else:
-                part = rows.take(where, segment)
-                part = group.fresh(part) if mixed else part
-                if len(part):
-                    self.touched[rows.stream, rows.model, group.name] = None
-                    told += group.update(part, self)
+                continue
+            self.touched[rows.stream, rows.model, group.name] = None
+            if mixed:
+                part = group.fresh(rows.take(where, segment))
+                told += group.update(part, self) if len(part) else []
+            elif together is None or not together.add(group, where, segment):
+                told += group.update(rows.take(where, segment), self)
+        for group, where, segment, taken in () if together is None else together.advance():
+            told += group.go_on(rows.take(where, segment), self, taken)
         if held is not None and (
             full := self._full(rows.model)
         ):  # places never come free: what is beyond is only counted
             self.limits_hit[full] += rows.segments_count(wanted) - len(segments)
         return told
+
+    def _together(self, rows: Block) -> Together | None:
+        if self._ordinary is None or self.recorded:
+            return None
+        return Together.of(self._ordinary, rows, self._numbers.setdefault((rows.stream, rows.model), Numbers()))
 
     def _group(self, block: Block, segment: dict[str, str]) -> Group | None:
         name = "".join(f"{dimension}={value}" for dimension, value in segment.items())

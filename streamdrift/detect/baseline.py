@@ -7,11 +7,14 @@ that the reference lacks stands behind the last. So one code path serves numbers
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamdrift.blocks.column import NUMBER, TEXT, Bools, Column, Floats, Ints
+from streamdrift.kernels import Ordinary
 
 BINS = 20
 TOP_CATEGORIES = 15
@@ -82,9 +85,12 @@ class Reference:
         unseen = len(self.categories)
         return np.array([self.categories.get(text, unseen) for text in texts], np.float64)
 
-    def compared(self) -> dict[str, Any]:
-        """Return what the compiled watch ranks and standardises by."""
-        return {"distinct": self._distinct, "below": self._below, "mean": self.mean, "sd": self.sd}
+    def compared(self, ordinary: Ordinary) -> dict[str, Any]:
+        """Return what the compiled watch ranks and standardises by; from here on both look into the same memory."""
+        ordered = ordinary.ordered(self._distinct, self._below)
+        self._distinct, below = ordered.arrays
+        self._below = _once(self.n) if below is None else below
+        return {"ordered": ordered, "mean": self.mean, "sd": self.sd}
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""
@@ -124,6 +130,14 @@ class Reference:
         if self.kind == TEXT:
             shares["unseen"] = significant(float(counts[len(names) :].sum()))
         return shares
+
+
+@lru_cache(maxsize=256)
+def _once(n: int) -> npt.NDArray[np.int32]:
+    """Values below each of n that are there once: the same for all references of n such values."""
+    below = np.arange(n + 1, dtype=np.int32)
+    below.flags.writeable = False
+    return below
 
 
 def build(kind: int, values: Floats, texts: list[str], null_rate: float) -> tuple[Reference, Floats]:

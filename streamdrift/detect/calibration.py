@@ -102,7 +102,7 @@ def joined(parts: Sequence[Calibration]) -> Calibration:
     return Calibration(mean, sd, size, low, high, skew_up, skew_down, n)
 
 
-def unjudged(count: int) -> Calibration:
+def _unjudged(count: int) -> Calibration:
     """Return the calibration of scores that are summed, and never give evidence."""
     per_window, per_score = np.zeros((len(WINDOWS), count)), np.zeros(count)
     ones = np.ones(count)
@@ -121,7 +121,22 @@ def calibrate(scores: Ints, parameters: int = 0, day_events: float = 1.0) -> Cal
     unsure = 1 + parameters * np.maximum(0.0, 1 - WINDOWS * STRETCH / day_events)
     found = _calibrate(scores, None, unsure)
     restless: Bools = np.any(found[1] > 0, axis=1)  # a window that one score can't be trusted at, none can
-    return _calibrate(scores, restless, unsure)[0] if restless.any() else found[0]
+    return _compact(_calibrate(scores, restless, unsure)[0] if restless.any() else found[0])
+
+
+def _compact(found: Calibration) -> Calibration:
+    """Return the same in as little memory as it takes: it is held for each series."""
+    nothing = _nothing(len(found.mean))
+    low, high = (array.copy() if array.any() else nothing for array in (found.low, found.high))
+    skew_up, skew_down = found.skew_up.copy(), found.skew_down.copy()
+    return Calibration(found.mean, found.sd, found.size.copy(), low, high, skew_up, skew_down, found.n, found.worth)
+
+
+@lru_cache(maxsize=8)
+def _nothing(c: int) -> Floats:
+    nothing = np.zeros((len(WINDOWS), c))
+    nothing.flags.writeable = False
+    return nothing
 
 
 def _calibrate(scores: Ints, forced: Bools | None, unsure: Floats) -> tuple[Calibration, Floats]:
@@ -240,23 +255,30 @@ def _chi2_quantile(dof: float) -> float:
     return (1 - 2 / (9 * dof) + LEVEL * math.sqrt(2 / (9 * dof))) ** 3
 
 
-def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibration:
+def share_calibration(hits: int, n: int, flags: Ints | None = None, notes: int = 0) -> Calibration:
     """Calibration of a share of events that had ``hits`` in n reference events.
 
     ``flags``, the (n, 1) scores of the reference, lets its own dependence speak where there are enough hits. A share
-    of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio.
+    of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio. So many
+    ``notes`` are scores that are summed and not judged.
     """
-    p = (hits + 0.5) / (n + 1)
-    sd = math.sqrt(p * (1 - p))
     if flags is not None and min(hits, n - hits) >= HITS_MIN:
         found = calibrate(flags)
         shape = (len(WINDOWS), 1)
         if found.size.shape == shape and found.size.any():
-            return found
+            return joined([found, _unjudged(notes)])
+    return _by_chance(hits, n, notes)
+
+
+@lru_cache(maxsize=1024)
+def _by_chance(hits: int, n: int, notes: int) -> Calibration:
+    """As above, of independent events: the same for thousands of series, in which nothing is missing."""
+    p = (hits + 0.5) / (n + 1)
+    sd = math.sqrt(p * (1 - p))
     lengths = (WINDOWS * STRETCH)[:, None].astype(np.float64)
     skew = (1 - 2 * p) / sd
     zeros = np.zeros((len(WINDOWS), 1))
-    return Calibration(
+    own = Calibration(
         np.array([p]),
         np.array([sd]),
         1 / (1 / lengths + 1 / n),
@@ -267,3 +289,4 @@ def share_calibration(hits: int, n: int, flags: Ints | None = None) -> Calibrati
         np.array([float(n)]),
         float(n),
     )
+    return joined([own, _unjudged(notes)])

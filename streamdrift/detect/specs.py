@@ -79,6 +79,11 @@ _EMBEDDING = ("_features", "_wanted", "_early", "_dimension", "_count", "_centro
 _kernel = attrgetter("kernel")
 VERDICT = tuple(one.name for one in fields(Verdict))
 _verdict = attrgetter(*VERDICT)
+_GROUP = (
+    *("series", "silent_on_faults", "_embeddings", "_age", "_fresh", "_rows", "_first_model_row"),
+    *("_last_model_row", "_share", "acted"),
+)
+_group = attrgetter(*_GROUP)
 _series, _watch = attrgetter(*_SERIES), attrgetter(*_WATCH)
 _learning, _embedding = attrgetter(*_LEARNING), attrgetter(*_EMBEDDING)
 
@@ -159,6 +164,12 @@ def _make_embedding(kept: Fields, given: Given) -> Embedding:
     del given
     gathered = kept.pop("gathered")
     return made(Embedding, kept | {"_gathered": [gathered] if len(gathered) else []})
+
+
+def _take_group(group: Group) -> tuple[Any, ...]:
+    group.come_home()
+    found: tuple[Any, ...] = _group(group)
+    return found
 
 
 def _make_group(kept: Fields, given: Given) -> Group:
@@ -331,11 +342,9 @@ SERIES = (
     Spec(
         "group",
         Group,
-        (
-            *("series", "silent_on_faults", "_embeddings", "_age", "_fresh", "_rows", "_first_model_row"),
-            *("_last_model_row", "_share", "acted"),
-        ),
-        ("model", "segment", "name", "waiting"),
+        _GROUP,
+        ("model", "segment", "name", "waiting", "_lent"),
+        take=_take_group,
         make=_make_group,
     ),
 )
