@@ -137,7 +137,6 @@ class GroupCheckpoints:
         groups = Counter(self._homes[key] for key in self._stored)
         for partition in self._at:
             found += self._partition(partition, oldest.get(partition, self._epochs.now), groups[partition])
-        self._metrics.state_bytes.inc(sum(len(record.value or b"") for record in found))
         return found
 
     def restore(self, partition: Partition, found: Mapping[bytes, bytes]) -> int | None:
