@@ -97,6 +97,6 @@ def test_a_commit_costs_its_share_and_not_more_when_there_are_more_commits() -> 
         return broker.written, most
 
     settings = rich.tree(kafka={"state_flush_s": 6.0})
-    (once, most), (often, _) = cost(1, settings), cost(5, settings)
-    assert often < 1.5 * once
-    assert most < once / 3
+    (few, most), (many, _) = cost(4, settings), cost(16, settings)
+    assert many < 1.2 * few
+    assert most < few / 3
