@@ -17,6 +17,9 @@ CODE   := streamdrift tests benchmarks deploy tools
 EVALUATE ?=
 ARGS     ?=
 WRITE    ?=
+SEED     ?= 1
+MINUTES  ?= 30
+SCHEDULES ?= 5000
 # exit 1 of the script: the command failed on a case, which the tables tell
 SCORE    = $(SCORER)/bin/python "$(EVALUATE)" --streamdrift
 LOCK    := .venv-lock
@@ -24,7 +27,7 @@ COMPILE := $(LOCK)/bin/uv pip compile -q --universal --python-version 3.11 --gen
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench rivals wheel accuracy format lint lock clean
+.PHONY: help demo test check bench rivals soak simulate latency wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -86,6 +89,15 @@ $(RIVALS): requirements/rivals.txt | $(BIN)/python
 	@$(PYTHON) -m venv .cache/rivals
 	@.cache/rivals/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/rivals.txt
 	@touch $@
+
+soak: $(DEV) ## workers and brokers under faults, against the same input without: make soak [MINUTES=30 SEED=1 ARGS=…]
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --out .cache/soak $(ARGS)
+
+simulate: $(DEV) ## thousands of schedules of faults in memory: make simulate [SEED=1 SCHEDULES=5000 ARGS=…]
+	$(BIN)/python -m tests.simulation --seed $(SEED) --schedules $(SCHEDULES) $(ARGS)
+
+latency: $(DEV) ## from an event to its alert on a real broker, and a backlog caught up: make latency [ARGS=…]
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 wheel: ## a wheel in dist/, installed into a new environment and checked there
 	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import orjson
 
-from streamdrift.pipeline import Direct, Output
+from streamdrift.pipeline import Direct
 from streamdrift.ports import Partition
 from streamdrift.records import Run
 from streamdrift.settings import Override, Settings
 from streamdrift.settings.identity import config_hash
 from streamdrift.telemetry import Metrics
+from streamdrift.worker import Output
 
 FEATURES = 10
 START_MS, STEP_MS = 1_700_000_000_000, 100

@@ -130,4 +130,4 @@ def test_without_a_topic_of_labels_the_service_says_so_and_runs(
         until(lambda: metric(log, "events_total", stage="detect") > 0, "detecting", log)
         assert stopped(process) == 0
     assert "no labels are read, so performance is not watched" in log.read_text()
-    assert f"there is no topic '{missing}'" in log.read_text()
+    assert f"has no topic '{missing}'; run `streamdrift topics create`" in log.read_text()

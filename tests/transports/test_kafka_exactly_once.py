@@ -20,7 +20,7 @@ from streamdrift.transports.kafka import KafkaSink, open_admin
 from tests.transports.clock import RealClock
 from tests.transports.counting import EVERY
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 CLOCK = RealClock()
 PROGRAM = Path(__file__).with_name("counting.py")
 KEYS, PARTITIONS = 30, 4

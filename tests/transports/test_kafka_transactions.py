@@ -346,8 +346,10 @@ def test_no_right_to_the_transactional_id(admin: KafkaAdminClient, kafka_broker:
         sasl_username=LIMITED[0],
         sasl_password=SecretStr(LIMITED[1]),
     )
+    source = KafkaSource(settings, f"{topic}in", "group", clock=CLOCK)
     with pytest.raises(BrokerProblem, match=r"no right to this transactional id; allow it WRITE and DESCRIBE, or set"):
-        Member(settings, topic)
+        KafkaTransactions(settings, source, "name", clock=CLOCK, metrics=Metrics(), stage="s")
+    source.close()
 
 
 def changelog(settings: KafkaSettings, topic: str, group: str = "g") -> Changelog:
