@@ -12,16 +12,17 @@ A ``Stage`` turns records into messages; a ``Worker`` runs one between a source 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import structlog
+import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks import wire
-from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
+from streamdrift.blocks.assemble import Assembler, DeadLetter
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
+from streamdrift.checkpoints import Checkpointed, GroupCheckpoints, RowCheckpoints
+from streamdrift.counters import Counters
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.kernels import decode
@@ -39,7 +40,7 @@ LETTER_BYTES_MAX = 900_000
 """Key and value of a dead letter: with its headers it is below 1,048,588 bytes, Kafka's default ``max.message.bytes``."""
 
 
-class Assemble:
+class Assemble(Checkpointed[RowCheckpoints]):
     """Events, and labels where they are read, to blocks on the exchange topic."""
 
     name = "assemble"
@@ -47,13 +48,19 @@ class Assemble:
     def __init__(self, settings: Settings, metrics: Metrics, *, labels: bool = False) -> None:
         self._settings, self._count = settings, Counters(metrics)
         self._assembler = decode.assembler(settings, labels=labels)
+        self.checkpoints = RowCheckpoints(self._assembler, settings.topics.labels, metrics)
 
     def process(self, records: Sequence[Record]) -> Output:
-        """Return the records' blocks, one message per model and segment, and their dead letters."""
+        """Return the records' blocks, one message per model and segment, and their dead letters.
+
+        Of what was read before, none: its blocks are on the topic.
+        """
         self._assembler.gather(records)
         batch = self._assembler.take()
         self._count.batch(self.name, batch)
-        messages = [message for block in batch.blocks for message in self._messages(block)]
+        self.checkpoints.passed(records, batch.blocks)
+        blocks = [block.take(np.flatnonzero(~block.muted)) if block.muted.any() else block for block in batch.blocks]
+        messages = [message for block in blocks if len(block) for message in self._messages(block)]
         return Output(dead_letters(batch.rejected, self._settings) + messages)
 
     def idle(self, now_ms: int) -> Output:
@@ -68,7 +75,7 @@ class Assemble:
                 yield Message(self._settings.topics.blocks, value, wire.key(part))
 
 
-class Detect:
+class Detect(Checkpointed[GroupCheckpoints]):
     """Blocks from the exchange topic to alerts.
 
     A model's labels are on the partition of its blocks of all traffic, and joined there; so all series of its performance
@@ -81,6 +88,7 @@ class Detect:
         self._orders, self._told = orders or Orders(), 0
         self._settings, self.join, self._count = settings, label_join(settings), Counters(metrics)
         self.bank = learn_baseline(Bank(settings, config_hash), settings, metrics)
+        self.checkpoints = GroupCheckpoints(self.bank, settings, metrics, join=self.join)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts of these blocks, in the order of the log."""
@@ -91,11 +99,13 @@ class Detect:
                 block = wire.decode(record.value, muted=record.replayed)
             except Rejected as e:
                 rejected.append(DeadLetter(record, e.reason, e.detail, self.name))
+                self.checkpoints.passed((record,))
                 continue
             self._count.rows(self.name, len(block), int(block.muted.sum()))
             if block.stream == "events":
                 output.alerts += self.bank.update([block], split=False)
             output.alerts += self.bank.update(self.join.update([block], (record.partition, record.timestamp_ms)))
+            self.checkpoints.passed((record,), [block])
         self._count.dead(rejected)
         self._count.bank(self.bank)
         self._count.join(self.join)
@@ -109,7 +119,7 @@ class Detect:
         return _idle(self, now_ms, self._count, self._settings)
 
 
-class Direct:
+class Direct(Checkpointed[GroupCheckpoints]):
     """Both stages in memory."""
 
     name = "detect"
@@ -130,17 +140,25 @@ class Direct:
         self.bank = learn_baseline(Bank(settings, config_hash), settings, metrics) if bank is None else bank
         self.assembler = assembler or decode.assembler(settings, labels=labels)
         self.join = label_join(settings)
+        self.checkpoints = GroupCheckpoints(self.bank, settings, metrics, self.assembler, join=self.join)
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the alerts and dead letters of these events and labels."""
+        cut = self.checkpoints.cut(records)
+        if cut < len(records):
+            first, rest = self.process(records[:cut]), self.process(records[cut:])
+            return Output(first.messages + rest.messages, first.alerts + rest.alerts)
         self.assembler.gather(records)
-        return self.take()
+        output = self.take()
+        self.checkpoints.passed(records)
+        return output
 
     def take(self, *, last: bool = False) -> Output:
         """Return what comes of all that was added to the assembler; with ``last``, also of labels that are held."""
         self._told = self._orders.give(self.bank, self._told)
         batch = self.assembler.take()
         self._count.batch(self.name, batch)
+        self.checkpoints.saw(batch.blocks)
         outcomes = self.join.update(batch.blocks)
         alerts = self.bank.update([*(block for block in batch.blocks if block.stream == "events"), *outcomes])
         if last:
@@ -157,6 +175,7 @@ class Direct:
 
 def _idle(stage: Detect | Direct, now_ms: int, count: Counters, settings: Settings) -> Output:
     alerts = stage.bank.idle(now_ms) + stage.bank.update(stage.join.idle(now_ms))
+    stage.checkpoints.idled()
     count.join(stage.join)
     count.alerts(alerts)
     return Output(alert_messages(alerts, settings), alerts)
@@ -195,67 +214,3 @@ def alert_messages(alerts: Iterable[Alert], settings: Settings) -> list[Message]
         )
         for alert in alerts
     ]
-
-
-class Counters:
-    """Carries the counts of the core, which knows no metrics, over to the metrics."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._invalid: Counter[str] = Counter()
-        self._limits: Counter[str] = Counter()
-        self._labels: Counter[str] = Counter()
-        self._join_limits: Counter[str] = Counter()
-        self._duplicates = self._withheld = 0
-        self._uncategorical = 0
-
-    def batch(self, stage: str, batch: Batch) -> None:
-        """Count a batch's events and dead letters."""
-        self.rows(stage, batch.events, batch.muted)
-        self.dead(batch.rejected)
-
-    def rows(self, stage: str, n: int, muted: int) -> None:
-        """Count rows, and how many of them only rebuilt state."""
-        self._metrics.events.labels(stage).inc(n)
-        self._metrics.replayed.inc(muted)
-
-    def dead(self, rejected: Iterable[DeadLetter]) -> None:
-        """Count dead letters by reason."""
-        for letter in rejected:
-            if not letter.record.replayed:
-                self._metrics.rejected.labels(letter.reason).inc()
-
-    def alerts(self, alerts: Iterable[Alert]) -> None:
-        """Count alerts by kind and status."""
-        for alert in alerts:
-            self._metrics.alerts.labels(alert.kind, alert.status).inc()
-
-    def bank(self, bank: Bank) -> None:
-        """Count what the bank refused since the last time."""
-        self._metrics.series.set(bank.series)
-        self._metrics.held_back.set(bank.states["held_back"])
-        self._metrics.withheld.inc(bank.states["withheld"] - self._withheld)
-        self._withheld = bank.states["withheld"]
-        for reason, n in (bank.invalid - self._invalid).items():
-            self._metrics.values_invalid.labels(reason).inc(n)
-        for limit, n in (bank.limits_hit - self._limits).items():
-            self._metrics.limit_hits.labels(limit).inc(n)
-        self._metrics.duplicates.labels("detect").inc(bank.duplicates - self._duplicates)
-        for model, feature in bank.uncategorical[self._uncategorical :]:
-            structlog.get_logger("streamdrift").warning(
-                "too many categories",
-                model=model,
-                feature=feature,
-                advice="if it is free text, name it in free_text; if it is an id, an override with enabled=false leaves it out",
-            )
-        self._uncategorical = len(bank.uncategorical)
-        self._invalid, self._limits, self._duplicates = bank.invalid.copy(), bank.limits_hit.copy(), bank.duplicates
-
-    def join(self, join: LabelJoin) -> None:
-        """Count what became of labels since the last time."""
-        self._metrics.predictions_kept.set(join.kept)
-        for outcome, n in (join.counts - self._labels).items():
-            self._metrics.labels.labels(outcome).inc(n)
-        for limit, n in (join.limits_hit - self._join_limits).items():
-            self._metrics.limit_hits.labels(limit).inc(n)
-        self._labels, self._join_limits = join.counts.copy(), join.limits_hit.copy()

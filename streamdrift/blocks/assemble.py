@@ -232,6 +232,20 @@ class Assembler:
             self._breadth[stream, model] = breadth
         return breadth
 
+    def counted(self) -> Iterator[tuple[tuple[Stream, str], int, Breadth]]:
+        """Yield, by stream and model, the rows that were counted and what is known of their features and dimensions."""
+        for place, rows in self._seen.items():
+            yield place, rows, self._breadth.get(place) or Breadth()
+
+    def count_on(self, place: tuple[Stream, str], rows: int, breadth: Breadth) -> None:
+        """Go on from a count."""
+        self._seen[place], self._breadth[place] = rows, breadth
+
+    def forget(self, place: tuple[Stream, str]) -> None:
+        """Begin to count anew."""
+        self._seen.pop(place, None)
+        self._breadth.pop(place, None)
+
     def _rows_before(self, stream: Stream, model: str, rows: int) -> int:
         """Return how many rows of a model were seen before these, and count these."""
         first = self._seen.get((stream, model), 0)

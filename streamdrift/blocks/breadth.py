@@ -26,6 +26,14 @@ class Breadth:
         self._features: set[str] = set()
         self._dimensions: set[str] = set()
 
+    def told(self) -> tuple[set[str], set[str]]:
+        """Return the features and the dimensions."""
+        return self._features, self._dimensions
+
+    def adopt(self, features: Iterable[str], dimensions: Iterable[str]) -> None:
+        """Go on from there."""
+        self._features, self._dimensions = set(features), set(dimensions)
+
     def of(self, features: Sequence[Collection[str]], dimensions: Sequence[Collection[str]]) -> Ints:
         """Take the names that n rows have; return, for each, features × (1 + dimensions) as of then.
 

@@ -14,6 +14,14 @@ class Fresh:
     def __init__(self) -> None:
         self._next: dict[Partition, int] = {}
 
+    def told(self) -> dict[Partition, int]:
+        """Return the next offset of each source."""
+        return dict(self._next)
+
+    def adopt(self, told: dict[Partition, int]) -> None:
+        """Go on from there."""
+        self._next = dict(told)
+
     def rows(self, block: Block) -> Block:
         """Return the rows that were not seen before."""
         keep = np.ones(len(block), np.bool_)

@@ -67,6 +67,7 @@ class LabelJoin:
         self._models: dict[str, ModelLabels] = {}
         self._holding: dict[str, ModelLabels] = {}
         self._held = 0
+        self._times_here: Counter[str] = Counter()
         self._idle_since: int | None = None
         self.counts: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
@@ -99,6 +100,18 @@ class LabelJoin:
         if at is not None and blocks:
             touched |= self._tick(at, blocks[-1])
         return [outcomes_block(name, model) for name, model in touched.items() if model.outcomes]
+
+    def knows(self, name: str) -> bool:
+        """Whether anything of a model is kept here."""
+        return name in self._models
+
+    def forget(self, name: str) -> None:
+        """Let a model go; should it come again, its predictions are not those that are kept: all are read once more."""
+        model = self._models.pop(name, None)
+        self._holding.pop(name, None)
+        if model is not None:
+            self._held -= len(model.held)
+            self._times_here[name] += 1
 
     def idle(self, now_ms: int) -> list[Block]:
         """Nothing came and nothing waits in the log: after ``hold_s`` of that, let in the labels that are held."""
@@ -140,11 +153,15 @@ class LabelJoin:
         fact, key = taken.block.facts[row], None
         if fact is not None:
             name, *prediction = fact
-            key = _key(taken.block.model, name)
+            key = self._key(taken.block.model, name)
             stub = orjson.dumps([taken.block.versions.at(row), taken.segments(row), *prediction])
             self._keep(key, Kept(time, stub, muted))
         if model.held and (model.held[0].key == key or self._is_due(model)):
             self._release(taken.block.model, model, order, muted=muted)
+
+    def _key(self, model: str, name: str) -> bytes:
+        times = self._times_here.get(model, 0)
+        return _key(model, f"\0{times}\0{name}" if times else name)
 
     def _keep(self, key: bytes, kept: Kept) -> None:
         """Keep a prediction; one that comes again replaces the one that waits, but none that is answered."""
@@ -166,7 +183,7 @@ class LabelJoin:
     def _truth(self, taken: Taken, row: int, order: int) -> None:
         block, model, muted = taken.block, taken.model, taken.muted[row]
         name, truth, numeric, prediction, segments = block.facts[row]
-        key, inline = _key(block.model, name), None if prediction is None else _prediction(prediction)
+        key, inline = self._key(block.model, name), None if prediction is None else _prediction(prediction)
         model.held.append(
             Held(key, taken.times[row], taken.places[row], truth, numeric, inline, segments, model.now, muted)
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+
+import numpy as np
 
 from streamdrift import kernels
 from streamdrift.alerts import Alert
@@ -15,13 +17,15 @@ from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
 from streamdrift.detect.group import Group, Told
-from streamdrift.detect.rebaseline import Order, Orders, due, names, pieces, reaches
+from streamdrift.detect.holdings import Holdings
+from streamdrift.detect.rebaseline import Order, acted, due, of_traffic, pieces, reaches
 from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
 from streamdrift.detect.together import Numbers, Together
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
 from streamdrift.detect.value_watch import WatchSettings
 from streamdrift.detect.versions import ROLES, Versions
+from streamdrift.detect.versions import role as role_of
 from streamdrift.events import derived
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
@@ -30,7 +34,7 @@ UNCATEGORICAL_MAX = 100
 """Features that are noted because they have too many categories."""
 
 
-class Bank:
+class Bank(Holdings):
     """State of every series, by (stream, model, segment) and feature.
 
     Parameters
@@ -55,22 +59,11 @@ class Bank:
     """
 
     def __init__(self, settings: Settings, config_hash: str) -> None:
-        self._settings, self._config_hash = settings, config_hash
-        self._groups: dict[tuple[str, str, str], Group] = {}
-        self._segments_of: Counter[str] = Counter()
-        self._held: dict[tuple[str, str], dict[str, set[str]]] = {}
-        self._overflown: set[str] = set()
-        self._traffic: dict[str, Traffic] = {}
-        self._silence = Silence()
+        super().__init__(settings, config_hash)
         self._ordinary = kernels.engine(settings.engine).ordinary
         self._numbers: dict[tuple[str, str], Numbers] = {}
-        self._orders = Orders()
         self.recorded = False
-        self.invalid: Counter[str] = Counter()
-        self.states: Counter[str] = Counter()
-        self.limits_hit: Counter[str] = Counter()
         self.duplicates = 0
-        self.series = 0
         self.uncategorical: list[tuple[str, str]] = []
 
     def update(self, blocks: Iterable[Block], *, split: bool = True) -> list[Alert]:
@@ -91,12 +84,14 @@ class Bank:
                 continue
             rows = fresh.fresh(block)
             self.duplicates += len(block) - len(rows)
-            if not len(rows):
-                continue
-            told += fresh.update(rows, self)
-            if split and rows.dimensions:
-                told += self._update_segments(rows)
-            if not rows.segment and rows.stream == "events":
+            if len(rows):
+                self.touched[rows.stream, rows.model, fresh.name] = None
+                told += fresh.update(rows, self)
+            mixed = split and self._is_mixed(block)
+            parted = block if mixed else rows
+            if split and len(parted) and parted.dimensions:
+                told += self._update_segments(parted, mixed=mixed)
+            if len(rows) and not rows.segment and rows.stream == "events":
                 fresh_blocks.append(rows)
         told += self._update_traffic(fresh_blocks)
         told.sort(key=lambda item: (item[0], item[1].series_id))
@@ -108,10 +103,10 @@ class Bank:
             return
         self.limits_hit["rebaselines_max"] += self._orders.add(order)
         for group in self._groups.values():
-            if reaches(order, group.model, group.segment):
+            if reaches(order, group.model, group.segment) and order.change_id not in group.acted:
                 insort(group.waiting, order, key=due)
         for model, traffic in self._traffic.items():
-            if _of_traffic(order) and reaches(order, model, {}):
+            if of_traffic(order) and reaches(order, model, {}) and order.change_id not in traffic.acted:
                 insort(traffic.waiting, order, key=due)
 
     def learn(self, blocks: Iterable[Block]) -> None:
@@ -125,7 +120,7 @@ class Bank:
     def rejoin(self) -> None:
         """The recorded blocks have ended: what comes next has times, places and counts of its own."""
         self._silence = Silence()
-        self._overflown.clear()
+        self.overflown.clear()
         for traffic in self._traffic.values():
             traffic.rejoin()
         for group in self._groups.values():
@@ -153,17 +148,38 @@ class Bank:
                     if one is not None:
                         yield group, feature, one
 
-    def _update_segments(self, rows: Block) -> Told:
+    def _is_mixed(self, block: Block) -> bool:
+        """Whether a group of this model may have seen rows of the block that another one has not: they were put away at
+        different times, and each has to look for itself.
+        """
+        ends = self._mixed.get((block.stream, block.model))
+        if ends is None:
+            return False
+        for code, source in enumerate(block.sources):
+            here = np.flatnonzero(block.source == code)
+            if len(here) and source in ends and block.offset[here[0]] >= ends[source]:
+                del ends[source]
+        if not ends:
+            del self._mixed[block.stream, block.model]
+        return any(source in ends for source in block.sources)
+
+    def _update_segments(self, rows: Block, *, mixed: bool) -> Told:
         told: Told = []
+        self._split.add((rows.stream, rows.model))
         wanted = self._settings.segments
-        held = self._held.get((rows.stream, rows.model), {}) if rows.model in self._overflown else None
+        held = self._held.get((rows.stream, rows.model), {}) if rows.model in self.overflown else None
         # by first row, so that who gets the last place does not depend on how the events were cut into blocks
         segments = sorted(rows.segments(wanted, held), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
-        together = self._together(rows)
+        together = None if mixed else self._together(rows)
         for segment, where in segments:
             group = self._group(rows, segment)
             if group is None:
                 told += self._overflow(rows, int(where[0]))
+                continue
+            self.touched[rows.stream, rows.model, group.name] = None
+            if mixed:
+                part = group.fresh(rows.take(where, segment))
+                told += group.update(part, self) if len(part) else []
             elif together is None or not together.add(group, where, segment):
                 told += group.update(rows.take(where, segment), self)
         for group, where, segment, taken in () if together is None else together.advance():
@@ -219,8 +235,19 @@ class Bank:
             return series
         return Versions(series, partial(self._make, group, feature, role), self._release, self.limits_hit)
 
-    def _release(self) -> None:
-        self.series -= 1
+    def _maker(self, group: Group, feature: str) -> Callable[[str], Series | None]:
+        return partial(self._make, group, feature, role_of(feature))
+
+    def _watch_settings(self, model: str, feature: str, segment: str) -> WatchSettings:
+        settings, found = self._settings, for_series(self._settings, model, feature, segment)
+        return WatchSettings(
+            found.detectors,
+            found.policy,
+            settings.anomalies,
+            settings.reference,
+            settings.categories_max,
+            settings.engine,
+        )
 
     def _make(self, group: Group, feature: str, role: str, suffix: str = "") -> Series | None:
         found = for_series(self._settings, group.model, feature, group.name)
@@ -230,18 +257,11 @@ class Bank:
             self.limits_hit["series_max"] += 1
             return None
         self.series += 1
-        settings = self._settings
-        anomalies = settings.anomalies
-        if feature in group.silent_on_faults or not derived.tells_faults(feature, settings.free_text):
-            anomalies = anomalies.model_copy(update={"enabled": False})
-        return Series(
-            Identity(group.model, group.segment, feature, role, self._config_hash, suffix),
-            WatchSettings(
-                found.detectors, found.policy, anomalies, settings.reference, settings.categories_max, settings.engine
-            ),
-            self.invalid,
-            self.states,
-        )
+        settings = self._watch_settings(group.model, feature, group.name)
+        if feature in group.silent_on_faults or not derived.tells_faults(feature, self._settings.free_text):
+            settings = replace(settings, anomalies=settings.anomalies.model_copy(update={"enabled": False}))
+        identity = Identity(group.model, group.segment, feature, role, self._config_hash, suffix)
+        return Series(identity, settings, self.invalid, self.states)
 
     def too_many_categories(self, group: Group, feature: str, *, capped: bool) -> None:
         """Note, once per feature and only so many, that a feature's texts are too many to be categories."""
@@ -252,10 +272,10 @@ class Bank:
 
     def _overflow(self, rows: Block, row: int) -> Told:
         """Say, once per model, that there are more segments than are told apart."""
-        if rows.model in self._overflown or rows.muted[row] or self.recorded:
-            self._overflown.add(rows.model)
+        if rows.model in self.overflown or rows.muted[row] or self.recorded:
+            self.overflown.add(rows.model)
             return []
-        self._overflown.add(rows.model)
+        self.overflown.add(rows.model)
         limit = float(self._settings.segments_per_model_max)
         held = float(self._segments_of[rows.model])
         ratio = round((held + 1) / max(held, 1), 4)
@@ -279,24 +299,20 @@ class Bank:
                 traffic = self._traffic[rows.model] = self._make_traffic(rows.model)
             for orders, part in pieces([] if self.recorded else traffic.waiting, rows):
                 found = [(0, alert) for order in orders for alert in traffic.forget(part, order)]
+                for order in orders:
+                    acted(traffic.acted, order)
                 found += traffic.update(part, recorded=self.recorded)
                 told += [(int(part.order[row]), alert) for row, alert in found if not part.muted[row]]
         return told if self.recorded else told + self._silence.update(blocks, self._traffic)
 
     def _make_traffic(self, model: str) -> Traffic:
+        traffic = Traffic(model, self._traffic_settings(model), self._config_hash, self.states)
+        traffic.waiting = [order for order in self._orders.of(model, {}) if of_traffic(order)]
+        return traffic
+
+    def _traffic_settings(self, model: str) -> TrafficSettings:
         settings = self._settings
         rate, *twice = (for_series(settings, model, feature, "") for feature in (FEATURE, *DUPLICATES))
         duplicates = {f: found.policy for f, found in zip(DUPLICATES, twice, strict=True) if found.enabled}
         anomalies, events = settings.anomalies, settings.reference.events
-        traffic = Traffic(
-            model,
-            TrafficSettings(rate.policy, duplicates, anomalies, events, settings.segments_per_model_max),
-            self._config_hash,
-            self.states,
-        )
-        traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
-        return traffic
-
-
-def _of_traffic(order: Order) -> bool:
-    return any(names(order, feature) for feature in (FEATURE, *DUPLICATES))
+        return TrafficSettings(rate.policy, duplicates, anomalies, events, settings.segments_per_model_max)

@@ -72,6 +72,16 @@ class RecentIds:
         found = np.arange(first, first + len(ids)) - np.array(before, np.int64)
         return np.where(found <= self._within, found, 0)
 
+    def told(self) -> tuple[Ids, Ints, int]:
+        """Return the ids, rising, with the number of the event that had each last, and the number of events."""
+        self._sort_in()
+        return self._ids, self._at, self._events
+
+    def adopt(self, told: tuple[Ids, Ints, int]) -> None:
+        """Go on from there."""
+        self._ids, self._at, self._events = told
+        self._young = {}
+
     def _older(self, ids: Ids) -> Ints:
         """(n,) number of the event that had each id last, of those that are sorted in; far back where none had."""
         never = np.full(len(ids), -self._within - 1)

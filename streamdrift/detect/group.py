@@ -17,7 +17,7 @@ from streamdrift.detect.age import Age
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.quiet import Quiet
-from streamdrift.detect.rebaseline import Order, names, pieces
+from streamdrift.detect.rebaseline import Order, acted, names, pieces
 from streamdrift.detect.series import Rows, Series
 from streamdrift.detect.together import Lent, Together
 from streamdrift.detect.versions import Versions, role
@@ -56,6 +56,8 @@ class Group:
         self.model, self.segment, self.name = model, segment, name
         self.series: dict[str, Series | Versions | None] = {}
         self.waiting: list[Order] = []
+        self.acted: list[str] = []
+        """Ids of the orders that were followed, the latest last: they may be given once more."""
         self.silent_on_faults: set[str] = set()
         self._embeddings: dict[str, Embedding | None] = {}
         self._age = Age()
@@ -70,6 +72,22 @@ class Group:
         """Return the rows that were not seen before: a block may be delivered twice."""
         return self._fresh.rows(block)
 
+    def come_home(self) -> None:
+        """Have the state of its series here, and not in compiled watches that are given rows together."""
+        self._lent = None
+
+    def seen(self) -> dict[Partition, int]:
+        """Return the next offset of each source."""
+        return self._fresh.told()
+
+    def saw(self, seen: dict[Partition, int]) -> None:
+        """Have it know what it has seen."""
+        self._fresh.adopt(seen)
+
+    def follow(self, seen: dict[Partition, int]) -> None:
+        """It was given its part of all rows that were seen so far."""
+        self._fresh.adopt(self.seen() | seen)
+
     def rejoin(self) -> None:
         """What comes next is counted by others, and was not seen before."""
         self._fresh, self._first_model_row = Fresh(), 0
@@ -80,6 +98,7 @@ class Group:
         told: Told = []
         for orders, part in pieces([] if bank.recorded else self.waiting, rows):
             for order in orders:
+                acted(self.acted, order)
                 told += [(int(part.order[0]), alert) for alert in self._forget(order, part) if not part.muted[0]]
             told += self._feed(part, bank)
         return told

@@ -33,8 +33,27 @@ VALUES_MIN = 100
 """Least values for a reference; a feature with fewer has only its missing and invalid values watched."""
 SIZE_MIN = 100.0
 """Independent values that a shorter reference must be worth."""
+PIECE_ROWS = 512
+"""Rows of a piece, by which what was gathered is put away: a full one once."""
 FIRST_SPAN_MS = 3 * 86_400_000
 """Time that a first look spans at least: a single day says nothing of how days differ."""
+
+
+@dataclass(slots=True, eq=False)
+class Piece:
+    """(r,) rows that were gathered, column by column. Full ones change no more."""
+
+    kinds: Bytes
+    numbers: Floats
+    ages: Ints
+    times: Ints
+
+    def rows(self, begin: int, end: int) -> Piece:
+        """Return a copy of some rows."""
+        part = slice(begin, end)
+        return Piece(
+            self.kinds[part].copy(), self.numbers[part].copy(), self.ages[part].copy(), self.times[part].copy()
+        )
 
 
 @dataclass(slots=True)
@@ -93,6 +112,7 @@ class Learning:
         self._numbers: list[Floats] = []
         self._ages: list[Ints] = []
         self._times: list[Ints] = []
+        self._pieces: list[Piece] = []
         self._texts: dict[str, int] = {}
         self._begun = False
         self.rows = 0
@@ -120,6 +140,29 @@ class Learning:
         if not spans and self._present < self._wanted and self.rows < self._bound:
             return []
         return self._look(before)
+
+    def pieces(self) -> list[Piece]:
+        """Return all that was gathered; the full pieces are the same each time, behind them stand the rows that are left."""
+        if not self._kinds:
+            return []
+        whole = Piece(
+            np.concatenate(self._kinds),
+            np.concatenate(self._numbers),
+            np.concatenate(self._ages),
+            np.concatenate(self._times),
+        )
+        for begin in range(len(self._pieces) * PIECE_ROWS, self.rows - PIECE_ROWS + 1, PIECE_ROWS):
+            self._pieces.append(whole.rows(begin, begin + PIECE_ROWS))
+        done = len(self._pieces) * PIECE_ROWS
+        rest = [whole.rows(done, self.rows)] if done < self.rows else []
+        self.adopt([*self._pieces, *rest])
+        return [*self._pieces, *rest]
+
+    def adopt(self, pieces: list[Piece]) -> None:
+        """Go on with what was gathered."""
+        self._kinds, self._numbers = [piece.kinds for piece in pieces], [piece.numbers for piece in pieces]
+        self._ages, self._times = [piece.ages for piece in pieces], [piece.times for piece in pieces]
+        self._pieces = [piece for piece in pieces if len(piece.kinds) == PIECE_ROWS]
 
     def _coded(self, column: Column) -> Floats:
         """The numbers, with texts as indices into the series' own list of them."""

@@ -20,6 +20,8 @@ from streamdrift.events.change import Change
 
 Order = Change
 """Of kind ``REBASELINE``."""
+TRAFFIC = ("traffic.rate", "traffic.duplicates", "traffic.replays")
+"""Features of a model's traffic."""
 ORDERS_MAX = 1_000
 """Orders that are kept for series to come; of more, the earliest is let go."""
 
@@ -57,6 +59,17 @@ def reaches(order: Order, model: str, segment: dict[str, str]) -> bool:
     """Whether an order's scope has series of this model and segment in it."""
     named = not order.models or model in order.models
     return named and all(segment.get(dimension) == value for dimension, value in order.segments.items())
+
+
+def acted(followed: list[str], order: Order) -> None:
+    """Note, among the latest ones, that an order was followed."""
+    followed.append(order.change_id)
+    del followed[:-ORDERS_MAX]
+
+
+def of_traffic(order: Order) -> bool:
+    """Whether an order is for a model's traffic."""
+    return any(names(order, feature) for feature in TRAFFIC)
 
 
 def names(order: Order, feature: str) -> bool:

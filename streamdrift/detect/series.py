@@ -204,6 +204,10 @@ class Series:
             begin += taken
         return self._watch(rows, column.take(slice(begin, end)), begin) if begin < end else []
 
+    def come_home(self) -> None:
+        """Have the state here, and not in the compiled watch."""
+        self._look()
+
     def _look(self) -> None:
         """Have the state here, and not in the compiled watch."""
         if self._quiet is not None:

@@ -34,6 +34,27 @@ class Silence:
     def __init__(self) -> None:
         self._states: dict[str, _State] = {}
         self._watermark = -1
+        self._restored: set[str] = set()
+        self.changed: set[str] = set()
+        """Models that fell silent or came back since somebody last took note."""
+
+    def of(self, model: str) -> _State | None:
+        """Return what is known of a model."""
+        return self._states.get(model)
+
+    def restore(self, model: str, state: _State) -> None:
+        """Go on with a model.
+
+        That it fell silent was put away when it was told; so rows that were read before tell nothing new of that.
+        """
+        self._states[model] = state
+        self._restored.add(model)
+        self._watermark = max(self._watermark, state.latest)
+
+    def forget(self, model: str) -> None:
+        """Watch a model no longer."""
+        self._states.pop(model, None)
+        self._restored.discard(model)
 
     def update(self, blocks: list[Block], traffic: Mapping[str, Traffic]) -> list[tuple[int, Alert]]:
         """Take the blocks of a batch, after ``traffic`` took them; return alerts with their place in the batch."""
@@ -43,7 +64,12 @@ class Silence:
             self._states.setdefault(model, _State(int(block.time[0])))
         told: list[tuple[int, Alert]] = []
         for model, state in self._states.items():
-            told += _Watch(traffic[model], state, clock).run(mine.get(model))
+            was_silent = state.silent
+            watch = _Watch(traffic[model], state, clock, restored=model in self._restored)
+            found = watch.run(mine.get(model))
+            if found or state.silent != was_silent:
+                self.changed.add(model)
+            told += found
         self._watermark = clock.last
         return told
 
@@ -58,6 +84,7 @@ class Silence:
             late = now_ms - state.latest - limit if limit is not None else -1
             if limit is not None and not state.silent and 0 < late < IDLE_AGE_MAX_MS:
                 state.silent = True
+                self.changed.add(model)
                 block = _nothing(model, state.latest + limit)
                 alert = traffic[model].silence(block, 0, state.gap(opens=True, at=state.latest + limit))
                 alerts.append(replace(alert, position={}))
@@ -67,8 +94,8 @@ class Silence:
 class _Watch:
     """One model over one batch."""
 
-    def __init__(self, traffic: Traffic, state: _State, clock: _Clock) -> None:
-        self._traffic, self._state, self._clock = traffic, state, clock
+    def __init__(self, traffic: Traffic, state: _State, clock: _Clock, *, restored: bool) -> None:
+        self._traffic, self._state, self._clock, self._restored = traffic, state, clock, restored
         self._told: list[tuple[int, Alert]] = []
 
     def run(self, block: Block | None) -> list[tuple[int, Alert]]:
@@ -100,6 +127,8 @@ class _Watch:
         if limit is None or state.silent or begin >= end:
             return
         at = begin + int(np.searchsorted(clock.marks[begin:end], state.latest + limit, "right"))
+        if self._restored:
+            at = clock.unmuted(at, end)
         if at < end:
             state.silent = True
             block, row = clock.place(at)
@@ -148,12 +177,18 @@ class _Clock:
         by_order = np.argsort(orders, kind="stable")
         self.orders: Ints = orders[by_order]
         self.marks: Ints = np.maximum.accumulate(np.maximum(times[by_order], before))
+        self._muted = np.concatenate([block.muted for block in blocks])[by_order]
         self._which, self._rows, self._blocks = which[by_order], rows[by_order], blocks
         self.last = int(self.marks[-1])
 
     def after(self, order: int) -> int:
         """Index of the first row behind this place."""
         return int(np.searchsorted(self.orders, order, "right"))
+
+    def unmuted(self, begin: int, end: int) -> int:
+        """Index of the first row from ``begin`` on that was not read before; ``end`` where there is none before that."""
+        rows = np.flatnonzero(~self._muted[begin:end])
+        return begin + int(rows[0]) if len(rows) else end
 
     def place(self, at: int) -> tuple[Block, int]:
         """Block and row of the row with this index."""

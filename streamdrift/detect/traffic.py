@@ -78,6 +78,8 @@ class Traffic:
         self._rate: _Rate | None = None
         self._first_rate: _Rate | None = None
         self.waiting: list[Order] = []
+        self.acted: list[str] = []
+        """As of a group."""
         self._shares: _Shares | None = None
         self._open = OpenAlerts(states)
         events = settings.reference_events

@@ -103,6 +103,15 @@ class Versions:
         self._evicted: list[_Version] = []
         self._rows = 0
 
+    def made_by(self, make: Callable[[str], Series | None]) -> None:
+        """Have the series of further versions made so."""
+        self._make = make
+
+    @property
+    def count(self) -> int:
+        """Series that are held, that of a version to come included."""
+        return len(self.all()) + (self._first is not None)
+
     def all(self) -> list[Series]:
         """The series of every version."""
         return [version.series for version in self._of.values() if version.series is not None]

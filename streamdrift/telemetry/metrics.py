@@ -62,6 +62,7 @@ class Metrics:
             buckets=STAGE_BUCKETS_S,
         )
         self.replayed = self._counter("replayed", "Records read again, muted, to rebuild state.")
+        self.state_discarded = self._counter("state_discarded", "State that could not be taken up.", "reason")
         self.duplicates = self._counter("duplicates", "Records left out because they were seen before.", "stage")
         self.commits = self._counter("commits", "Commits of consumed offsets.", "stage")
         self.transactions = self._counter("transactions", "Kafka transactions, by how they ended.", "stage", "outcome")
