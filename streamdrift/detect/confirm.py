@@ -84,12 +84,11 @@ class Evidence:
         at = len(self.sums) - len(self.ends) + j
         k = np.arange(1, max(1, min(int(self.stretch[j]) - since, LONGEST, at)) + 1)
         means = (self.sums[at, channel] - self.sums[at - k, channel]) / (k * (STRETCH * UNIT))
-        d = (means - self.calibration.mean[channel]) / self.calibration.sd[channel]
-        excess = np.maximum(
-            np.maximum(d - self.calibration.high[window, channel], self.calibration.low[window, channel] - d),
-            0.0,
-        )
-        likelihood = k * excess * excess
+        known = self.calibration
+        d = (means - known.mean[channel]) / known.sd[channel]
+        up = np.maximum(d - known.high[window, channel], 0.0)
+        down = np.maximum(known.low[window, channel] - d, 0.0)
+        likelihood = k * np.maximum(rate(up, known.skew_up[channel]), rate(down, known.skew_down[channel]))
         best = int(np.argmax(likelihood))
         near = k[likelihood >= likelihood[best] * (1 - min(1.0, ONSET_NATS / max(t, ONSET_NATS)))]
         # a stretch in which the change fell shows half of it, so the range takes in one more on either side
@@ -265,7 +264,7 @@ class Scan:
         return t
 
 
-def rate(excess: Floats, skew: Floats) -> Floats:
+def rate(excess: Floats, skew: Floats | float) -> Floats:
     """Bennett's rate function: evidence per effective event of a mean ``excess`` sd off, under this skewness."""
     y = skew * excess
     small = y < 0.02

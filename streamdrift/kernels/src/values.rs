@@ -49,6 +49,9 @@ struct Flags {
 pub struct Values {
     distinct: Py<PyArray1<f64>>,
     below: Py<PyArray1<i32>>,
+    /// Values from this one on are compared as if they were this one: see `detect/baseline.py`, `Tail`.
+    tail: f64,
+    pooled: Vec<f64>,
     mean: f64,
     sd: f64,
     scores: Py<Scores>,
@@ -77,6 +80,8 @@ impl Values {
         Ok(Self {
             distinct: needed(parts, "distinct")?,
             below: needed(parts, "below")?,
+            tail: needed(parts, "tail")?,
+            pooled: Vec::new(),
             mean: needed(parts, "mean")?,
             sd: needed(parts, "sd")?,
             scores: needed(parts, "scores")?,
@@ -196,7 +201,14 @@ impl Values {
     }
 
     /// Whether none of the values calls for a look; where one does, some of them may be in the sums already.
-    fn scanned(&mut self, values: &[f64], times: &[i64], reference: &Reference<'_>, table: &[[i32; 4]]) -> bool {
+    fn scanned(
+        &mut self,
+        values: &[f64],
+        pooled: &[f64],
+        times: &[i64],
+        reference: &Reference<'_>,
+        table: &[[i32; 4]],
+    ) -> bool {
         if let Some((run, limits)) = &mut self.run {
             if !run.take(values, times, limits) {
                 return false;
@@ -219,7 +231,7 @@ impl Values {
             }
         }
         let (scan, clock) = (&mut self.scan, &self.clock);
-        values.iter().zip(times).all(|(&value, &time)| {
+        pooled.iter().zip(times).all(|(&value, &time)| {
             let mut scores = table[reference.rank(value)].map(i64::from);
             if let Some(clock) = clock {
                 let expected = clock.at(time);
@@ -259,21 +271,31 @@ impl Values {
         }
         let before = self.run.as_ref().map(|(run, _)| run.clone());
         self.mark();
-        if !self.scanned(values, times, &reference, table) {
+        let mut own = std::mem::take(&mut self.pooled);
+        let pooled = if self.tail < f64::INFINITY {
+            own.clear();
+            own.extend(values.iter().map(|value| value.min(self.tail)));
+            &own[..]
+        } else {
+            values
+        };
+        if !self.scanned(values, pooled, times, &reference, table) {
             self.rollback(before);
+            self.pooled = own;
             return Ok(false);
         }
         z.clear();
-        z.extend(values.iter().map(|&value| reference.standardise(value)));
+        z.extend(pooled.iter().map(|&value| reference.standardise(value)));
         for detector in 0..3 {
             flags.clear();
             match detector {
                 0 => self.adwin.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
                 1 => self.page_hinkley.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
-                _ => self.ks.as_ref().map(|one| one.bind(py).borrow_mut().feed(values, flags)),
+                _ => self.ks.as_ref().map(|one| one.bind(py).borrow_mut().feed(pooled, flags)),
             };
             self.flagged(detector, flags);
         }
+        self.pooled = own;
         self.recent.push(values);
         self.seen += values.len() as i64;
         Ok(true)
