@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Floats, Ints
-from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration
+from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration, rate
 
 ONSET_NATS = 3.0
 """Log-likelihood that a change point may lack of the best one: twenty times less likely."""
@@ -262,12 +262,3 @@ class Scan:
                     half = k.n[some[2]] / 2
                     t[some] = np.maximum(t[some], half * np.log1p(size * rate(excess[some], gamma) / half))
         return t
-
-
-def rate(excess: Floats, skew: Floats | float) -> Floats:
-    """Bennett's rate function: evidence per effective event of a mean ``excess`` sd off, under this skewness."""
-    y = skew * excess
-    small = y < 0.02
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exact = ((1 + y) * np.log1p(y) - y) / (skew * skew)
-    return np.where(small, excess * excess / 2 * (1 - y / 3), exact)
