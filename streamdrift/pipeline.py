@@ -239,7 +239,7 @@ class Counters:
         self._limits: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
         self._join_limits: Counter[str] = Counter()
-        self._duplicates = 0
+        self._duplicates = self._withheld = 0
         self._uncategorical = 0
 
     def batch(self, stage: str, batch: Batch) -> None:
@@ -267,6 +267,8 @@ class Counters:
         """Count what the bank refused since the last time."""
         self._metrics.series.set(bank.series)
         self._metrics.held_back.set(bank.states["held_back"])
+        self._metrics.withheld.inc(bank.states["withheld"] - self._withheld)
+        self._withheld = bank.states["withheld"]
         for reason, n in (bank.invalid - self._invalid).items():
             self._metrics.values_invalid.labels(reason).inc(n)
         for limit, n in (bank.limits_hit - self._limits).items():

@@ -323,7 +323,8 @@ def test_a_slip_of_one_character_is_refused_with_the_right_name(data: st.DataObj
     slip = name[:at] + ("" if kind == "fewer" else character) + name[at + (kind != "more") :]
     if slip not in NAMES:
         (line,) = problems({slip: "1"})
-        head, meant = f"{slip}: there is no such setting; did you mean ", line.removesuffix("? (environment)")
+        # a blank before the first line's name is cut off with the line's own
+        head, meant = f"{slip.lstrip()}: there is no such setting; did you mean ", line.removesuffix("? (environment)")
         # One slip may lie between two names: S9SL_PASSWORD is as near to SSL_ as to SASL_PASSWORD.
         assert meant in {head + known for known in NAMES if known == name or _one_slip(slip, known)}
 

@@ -43,7 +43,7 @@ class Bank:
     invalid
         Values refused, by reason.
     states
-        Series in a state that operators should know of: ``held_back``.
+        Series in a state that operators should know of, ``held_back``; and how often nobody was told, ``withheld``.
     limits_hit
         How often a bound turned something away, by the bound's name.
     duplicates
@@ -280,6 +280,7 @@ class Bank:
             model,
             TrafficSettings(rate.policy, duplicates, anomalies, events, settings.segments_per_model_max),
             self._config_hash,
+            self.states,
         )
         traffic.waiting = [order for order in self._orders.of(model, {}) if _of_traffic(order)]
         return traffic

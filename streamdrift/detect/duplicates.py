@@ -13,6 +13,7 @@ are two records.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -160,7 +161,7 @@ class _Band:
 
     def _learn_anew(self) -> None:
         self._lane: ShareLane | None = None
-        self._open = OpenAlerts()
+        self._open = OpenAlerts(Counter())  # duplicates are told each time
         self._flags: list[Bools] = []
         self._flagged = self._rows = 0
         self._since = 0
@@ -217,8 +218,8 @@ class _Band:
         return used
 
     def _alert(self, change: Change, block: Block, row: int, seen: int) -> Alert | None:
-        def make(opened: Alert | None) -> Alert:
+        def make(change: Change, opened: Alert | None) -> Alert:
             alert = explain.alert(self.identity, change, block, row, seen, 1.0, opened)
             return replace(alert, expected_false_per_week=self._expected)
 
-        return self._open.take((change.lane, ""), change, self._asked.update_factor, make)
+        return self._open.take((change.lane, ""), change, int(block.time[row]), self._asked, make)

@@ -274,14 +274,17 @@ def alert(
     )
 
 
-def has_grown(told: Alert, change: Change, factor: float) -> bool:
-    """Whether an open alert is to be sent again: its effect is so much larger than the one told last, or critical by now."""
+def became_critical(told: Alert, change: Change) -> bool:
+    """Whether an open alert that was told as less is critical by now: of .4 of all events, .7 is not twice as many."""
+    return told.severity != "critical" and severity(told.role, change) == "critical"
+
+
+def has_grown(told: Alert | Change, change: Change, factor: float) -> bool:
+    """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
     if is_half_seen(told.reference) and not is_half_seen(change.reference):
         return True  # it was told a step lower
     if change.effect_unit != told.effect_unit:
         return False
-    if told.severity != "critical" and severity(told.role, change) == "critical":
-        return True
     now, then = change.effect_size, told.effect_size
     if change.effect_unit == "ratio":
         return now >= factor * then >= factor or (GONE < then <= 1 and 0 <= now <= then / factor)

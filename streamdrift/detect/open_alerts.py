@@ -1,54 +1,180 @@
-"""The alerts of a series that are open: which one a change opens, updates or resolves."""
+"""The alerts of a series that are open: which one a change opens, updates or resolves, and which is not worth telling.
+
+Some series do not keep still: a storm comes and goes, and each is a real change. The first ``policy.flapping_openings`` excursions of a
+lane within ``policy.flapping_s`` are told. What comes after them and is like them is followed, but told only once it is
+``policy.update_factor`` times as large, or has lasted that many times as long, as any of them.
+
+A broken pipeline is no weather: faults that are what they are by one event alone (a wrong type, a wrong unit, a missing feature …) are told each time.
+"""
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
-from streamdrift.detect.explain import Change, has_grown
+from streamdrift.detect.explain import Change, became_critical, has_grown
+from streamdrift.settings import PolicySettings
 
 Place = tuple[str, str]
 """Lane and segment."""
 
+COME_AND_GO = frozenset(
+    {
+        "mean_shift", "variance_shift", "distribution_shift", "category_shift", "embedding_shift",
+        "null_rate", "outliers", "out_of_range", "volume_drop", "volume_surge",
+    }
+)  # fmt: skip
+"""Reasons of what the weather can do."""
 
-class OpenAlerts:
-    """By place: the alert that opened, and the one that was told last.
+
+PAST_MAX = 16
+"""Excursions of a lane that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excursion:
+    """What came and went by itself.
 
     Attributes
     ----------
-    opened
-        The first of each.
+    ended, lasted_ms
+        Event time at which it was resolved, and time from its onset to when it was calm.
+    largest
+        By unit, the change with the largest effect.
     """
 
-    def __init__(self) -> None:
-        self.opened: dict[Place, Alert] = {}
-        self._told: dict[Place, Alert] = {}
+    ended: int
+    lasted_ms: int
+    largest: dict[str, Change]
+
+
+@dataclass(slots=True)
+class _Open:
+    """One that is open.
+
+    Attributes
+    ----------
+    opened, told
+        The alert that opened, and the one that was told last; None where nobody was told.
+    """
+
+    onset: int
+    opened: Alert | None = None
+    told: Alert | None = None
+    largest: dict[str, Change] = field(default_factory=dict)
+
+    def note(self, change: Change) -> None:
+        """Remember how large it has been."""
+        before = self.largest.get(change.effect_unit)
+        if before is None or has_grown(before, change, 1.0):
+            reference = {name: value for name, value in change.reference.items() if name == "which"}
+            self.largest[change.effect_unit] = replace(change, reference=reference, current={})
+
+
+class OpenAlerts:
+    """By place: what is open, and what was.
+
+    Parameters
+    ----------
+    states
+        Counts, under ``withheld``, what ended without being told.
+    """
+
+    def __init__(self, states: Counter[str]) -> None:
+        self._states = states
+        self._open: dict[Place, _Open] = {}
+        self._past: dict[Place, deque[Excursion]] = {}
+
+    @property
+    def opened(self) -> dict[Place, Alert]:
+        """The alerts that opened what is open and was told."""
+        return {place: one.opened for place, one in self._open.items() if one.opened is not None}
+
+    @property
+    def lanes(self) -> set[str]:
+        """Lanes in which something is open, told or not."""
+        return {lane for lane, _ in self._open}
+
+    def is_untold(self, place: Place) -> bool:
+        """Whether something is open there that nobody was told of."""
+        one = self._open.get(place)
+        return one is not None and one.opened is None
 
     def take(
-        self, place: Place, change: Change, update_factor: float, make: Callable[[Alert | None], Alert]
+        self,
+        place: Place,
+        change: Change,
+        now: int,
+        policy: PolicySettings,
+        make: Callable[[Change, Alert | None], Alert],
     ) -> Alert | None:
-        """Return the change as ``make`` makes an alert of it; None where an open one is what it was.
+        """Return the change as ``make`` makes an alert of it; None where nobody needs to be told.
 
         Parameters
         ----------
+        now
+            Event time of the event that decided it.
         make
-            Given the alert that opened; None where this one does.
+            Given the change, and the alert that opened; None where this one does.
         """
-        opened = self.opened.get(place)
-        if change.step == "looks":
-            if opened is None or not has_grown(self._told[place], change, update_factor):
+        if change.step == "opens":
+            self._open[place] = _Open(change.onset)
+        one = self._open.get(place)
+        if one is None:
+            return None
+        if change.step == "resolves":
+            return self._resolved(place, change, now, policy, make)
+        one.note(change)
+        if one.opened is not None:
+            told = one.told
+            if told is None or not (has_grown(told, change, policy.update_factor) or became_critical(told, change)):
                 return None
-        elif change.step == "resolves":
-            self.close(place)
-        else:
-            opened = None
-        alert = make(opened)
-        if change.step != "resolves":
-            self._told[place] = alert
-            self.opened[place] = opened or alert
-        return alert
+            one.told = make(change, one.opened)
+            return one.told
+        past = self._recent(place, now, policy)
+        if (
+            change.reason in COME_AND_GO
+            and len(past) >= policy.flapping_openings
+            and not _stands_out(one, past, change, now, policy)
+        ):
+            return None
+        earlier = {"came_and_went": len(past)} if past else {}
+        opening = replace(change, step="opens", current={**change.current, **earlier})
+        one.opened = one.told = make(opening, None)
+        return one.opened
+
+    def _resolved(
+        self,
+        place: Place,
+        change: Change,
+        now: int,
+        policy: PolicySettings,
+        make: Callable[[Change, Alert | None], Alert],
+    ) -> Alert | None:
+        one = self._open.pop(place)
+        past = self._past.setdefault(place, deque(maxlen=max(PAST_MAX, policy.flapping_openings)))
+        past.append(Excursion(now, max(0, change.onset - one.onset), one.largest))
+        if one.opened is None:
+            self._states["withheld"] += 1
+            return None
+        return make(change, one.opened)
+
+    def _recent(self, place: Place, now: int, policy: PolicySettings) -> list[Excursion]:
+        since = now - policy.flapping_s * 1000
+        return [one for one in self._past.get(place, ()) if one.ended >= since]
 
     def close(self, place: Place) -> Alert | None:
-        """Forget an open alert; return it."""
-        self._told.pop(place, None)
-        return self.opened.pop(place, None)
+        """Forget what is open; return the alert that opened it, where there was one."""
+        one = self._open.pop(place, None)
+        return None if one is None else one.opened
+
+
+def _stands_out(one: _Open, past: list[Excursion], change: Change, now: int, policy: PolicySettings) -> bool:
+    """Whether it is much larger, or has lasted much longer, than what came and went before."""
+    factor = policy.update_factor
+    if now - one.onset >= factor * max(earlier.lasted_ms for earlier in past):
+        return True
+    alike = [earlier.largest[change.effect_unit] for earlier in past if change.effect_unit in earlier.largest]
+    return bool(alike) and all(has_grown(before, change, factor) for before in alike)

@@ -2,8 +2,7 @@
 
 Opens where the evidence of any window reaches the threshold, and the candidate rule agrees. Then the windows begin anew. It is
 resolved when a window four times as long as the one that gave the evidence (and at least ``resolve_events`` long) has
-filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery. An alert that came and
-went several times is held open instead, until a long time has passed without evidence.
+filled again and shows less than a quarter of the threshold: hysteresis, and no data is no recovery.
 
 While it is open it is looked at again after 1, 2, 4, … stretches, then each 256, or each 16 for a fault: whoever reads it
 may have to be told that it grew.
@@ -11,7 +10,6 @@ may have to be told that it grew.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -77,7 +75,7 @@ class Lane:
     settings
         Threshold, hysteresis, cooldown.
     is_fault
-        Then the alert is not held open when it comes and goes: each time it is another one. And it is looked at more often.
+        Then an open alert is looked at more often.
     """
 
     def __init__(self, settings: PolicySettings, *, is_fault: bool = False) -> None:
@@ -89,12 +87,7 @@ class Lane:
         self._opened: Verdict | None = None
         self._calm_window = 0  # index of the window that must calm down
         self._quiet_until = -1
-        self._flapping_ms = round(settings.flapping_s * 1000)
-        self._flapping_quiet_ms = round(settings.flapping_quiet_s * 1000)
-        self._may_flap = not is_fault
         self._look_each, self._recent = (RECENT_FAULT, RECENT_FAULT) if is_fault else (LONGEST, RECENT)
-        self._openings: deque[int] = deque(maxlen=settings.flapping_openings)
-        self._loud_at = -1  # event time at which there was evidence last
         self.reached = 0
         """Stretches at whose end some window had the evidence, whether or not an alert could open."""
 
@@ -129,7 +122,7 @@ class Lane:
             verdict = (
                 self._opening(evidence, j, stretch, peaks[j], now)
                 if self._opened is None
-                else self._continuing(evidence, j, stretch, peaks[j], now)
+                else self._continuing(evidence, j, stretch, peaks[j])
             )
             if verdict is None or (verdict.step == "opens" and not (now >= self._quiet_until and allowed(verdict))):
                 continue
@@ -142,8 +135,7 @@ class Lane:
             return
         self._start = stretch
         if verdict.step == "opens":
-            self._opened, self._loud_at = verdict, now
-            self._openings.append(now)
+            self._opened = verdict
             self._calm_window = min(max(verdict.window + LONGER, self._resolve_window), len(WINDOWS) - 1)
         else:
             self._opened = None
@@ -163,12 +155,10 @@ class Lane:
         size = max(1, back - 1)  # the change fell into the oldest stretch: some of it is what was before
         return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, size, back, onset, within)
 
-    def _continuing(self, evidence: Evidence, j: int, stretch: int, peaks: Floats, now: int) -> Verdict | None:
+    def _continuing(self, evidence: Evidence, j: int, stretch: int, peaks: Floats) -> Verdict | None:
         opened = cast("Verdict", self._opened)
         length, age = int(WINDOWS[self._calm_window]), stretch - self._start
-        if peaks[age >= WINDOWS].max(initial=0.0) >= self._threshold:
-            self._loud_at = max(self._loud_at, now)
-        if length <= age and peaks[self._calm_window] < CALM * self._threshold and not self._held_open(now):
+        if length <= age and peaks[self._calm_window] < CALM * self._threshold:
             onset = int(evidence.firsts[max(0, len(evidence.firsts) - len(evidence.ends) + j + 1 - length)])
             peak = float(peaks[self._calm_window])
             return Verdict("resolves", j, int(evidence.ends[j]), peak, 0, self._calm_window, length, length, onset)
@@ -181,11 +171,3 @@ class Lane:
             return None
         since = opened.since + age
         return replace(opened, step="looks", j=j, end=int(evidence.ends[j]), t=t, window=window, back=back, since=since)
-
-    def _held_open(self, now: int) -> bool:
-        """Whether this alert has come and gone so often that it stays open until it has been quiet for long."""
-        openings = self._openings
-        flapping = (
-            self._may_flap and len(openings) == openings.maxlen and openings[-1] - openings[0] <= self._flapping_ms
-        )
-        return flapping and now - self._loud_at < self._flapping_quiet_ms

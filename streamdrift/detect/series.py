@@ -91,7 +91,7 @@ class Series:
         self._kind: int | None = None
         self._early = False
         self._quiet: Quiet | None = None
-        self._open = OpenAlerts()
+        self._open = OpenAlerts(self._states)
         self._first_time = 0
         self.budget: Budget | None = None
         self.learned_at: int | None = None
@@ -230,7 +230,7 @@ class Series:
         if learned.done:
             self._learning = None
         if not learned.first and self._early:
-            if self._open.opened or learned.reference is None:
+            if self._open.lanes or learned.reference is None:
                 return  # it may be a drift that fills the window: what is known goes on to be what is normal
             self._kind = None
         self._early = learned.first
@@ -242,7 +242,7 @@ class Series:
         if learned.reference is not None and learned.calibration is not None and learned.values is not None:
             self._values = ValueWatch(learned.reference, learned.calibration, learned.clock, learned.values, settings)
             if self._rolls:
-                self._rolling = Rolling(self._values, learned, settings, {lane for lane, _ in self._open.opened})
+                self._rolling = Rolling(self._values, learned, settings, self._open.lanes)
             self.known = Known(learned.reference, learned.calibration.worth)
             self.crowded = _crowded(learned.reference, settings.categories_max)
         self._states["held_back"] += self.is_held_back - was_held_back
@@ -290,15 +290,15 @@ class Series:
     def _alert(self, change: Change, rows: Rows, row: int, seen: int) -> Alert | None:
         """The change as an alert; None where an open one is what it was."""
 
-        def make(opened: Alert | None) -> Alert:
+        def make(change: Change, opened: Alert | None) -> Alert:
             alert = explain.alert(self.identity, change, rows.block, row, seen, float(rows.share[row]), opened)
             if self.budget is not None and change.threshold == self.budget.threshold:
                 alert = replace(alert, expected_false_per_week=self.budget.expected_false_per_week)
             return alert
 
         if not change.lane:  # a flag by itself opens nothing
-            return make(None)
-        return self._open.take((change.lane, ""), change, self._settings.policy.update_factor, make)
+            return make(change, None)
+        return self._open.take((change.lane, ""), change, int(rows.block.time[row]), self._settings.policy, make)
 
 
 def _crowded(reference: Reference, categories_max: int) -> Crowded | None:

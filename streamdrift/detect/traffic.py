@@ -69,7 +69,7 @@ class Gap:
 class Traffic:
     """Arrivals of one model. ``update`` takes its rows of all traffic in order."""
 
-    def __init__(self, model: str, settings: TrafficSettings, config_hash: str) -> None:
+    def __init__(self, model: str, settings: TrafficSettings, config_hash: str, states: Counter[str]) -> None:
         self.model, self._settings, self._config_hash = model, settings, config_hash
         self._gaps: list[Floats] = []
         self._codes: dict[str, list[list[str | None]]] = {}
@@ -79,7 +79,7 @@ class Traffic:
         self._first_rate: _Rate | None = None
         self.waiting: list[Order] = []
         self._shares: _Shares | None = None
-        self._open = OpenAlerts()
+        self._open = OpenAlerts(states)
         events = settings.reference_events
         self._duplicates = Duplicates(model, settings.duplicates, settings.anomalies, events, config_hash)
 
@@ -200,11 +200,13 @@ class Traffic:
         identity = Identity(self.model, segment, FEATURE, "traffic", self._config_hash)
         key = (change.lane, str(segment))
         share = float(change.reference.get("share", 1.0))
+        if change.lane == "rate" and change.step == "looks" and not self._open.is_untold(key):
+            return None  # how much slower or faster it became is told once
 
-        def make(opened: Alert | None) -> Alert:
+        def make(change: Change, opened: Alert | None) -> Alert:
             return explain.alert(identity, change, block, row, seen + row + 1, share, opened)
 
-        return self._open.take(key, change, self._settings.policy.update_factor, make)
+        return self._open.take(key, change, int(block.time[row]), self._settings.policy, make)
 
 
 class _Rate:
@@ -227,8 +229,9 @@ class _Rate:
         evidence = self._scan.update(scores, times, None if self._lane.is_open else self._bounds)
         if evidence is None:
             return []
-        verdicts = [v for v in self._lane.judge(evidence, times, lambda _: True) if v.step != "looks"]
-        return [(v.end, {}, self._change(v, evidence, times)) for v in verdicts]
+        return [
+            (v.end, {}, self._change(v, evidence, times)) for v in self._lane.judge(evidence, times, lambda _: True)
+        ]
 
     def _change(self, verdict: Verdict, evidence: Evidence, times: Ints) -> Change:
         slower = evidence.mean(verdict.j, verdict.back, 0) > float(evidence.calibration.mean[0])

@@ -94,12 +94,11 @@ class PolicySettings(Section):
     """Event time after a resolved alert in which the same series and reason stays quiet."""
     update_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     """An open alert is sent again when its effect has grown by this factor."""
-    flapping_openings: Annotated[int, Field(ge=2, le=100)] = 3
-    """Openings of one alert within `flapping_s` from which it is held open: what comes and goes wakes nobody each time."""
-    flapping_s: NonNegative = 14 * 86_400.0
-    """Event time in which openings are counted."""
-    flapping_quiet_s: NonNegative = 7 * 86_400.0
-    """Event time without evidence after which an alert that is held open is resolved."""
+    flapping_openings: Annotated[int, Field(ge=1, le=100)] = 2
+    """Times within `flapping_s` that an alert may come and go; what is like them then is told only if it is `update_factor` times
+    as large, or lasts that many times as long, as any of them."""
+    flapping_s: NonNegative = 56 * 86_400.0
+    """Event time in which they are counted; 0 tells every time."""
 
 
 class AnomalySettings(Section):

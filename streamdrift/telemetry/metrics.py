@@ -45,6 +45,9 @@ class Metrics:
         self.labels = self._counter("labels", "Delayed labels, by what became of them.", "outcome")
         self.predictions_kept = self._gauge("predictions_kept", "Predictions kept for their labels.")
         self.series = self._gauge("series", "Series held in memory.")
+        self.withheld = self._counter(
+            "alerts_withheld", "Changes like those that came and went before: nobody was told."
+        )
         self.held_back = self._gauge("series_held_back", "Series whose reference is too short for what they do.")
         self.limit_hits = self._counter("limit_hits", "Times a limit of the settings was reached.", "limit")
         self.lag = self._gauge("lag_records", "Records on the broker that are not yet polled.", "topic", "partition")

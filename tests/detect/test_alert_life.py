@@ -1,4 +1,4 @@
-"""An alert opens, grows, is held open where it flaps, and is resolved with evidence."""
+"""An alert opens, grows, is resolved with evidence, and is not told again where it comes and goes."""
 
 from __future__ import annotations
 
@@ -49,18 +49,55 @@ def test_an_alert_that_stays_as_it_is_is_not_sent_again() -> None:
     assert [a.status for a in alerts_of(values)] == ["firing"]
 
 
-def test_what_comes_and_goes_is_held_open_and_ends_when_it_has_been_quiet() -> None:
-    values = np.random.default_rng(3).standard_normal(40_000)
-    for begin in range(2_000, 20_000, 3_000):
-        values[begin : begin + 500] += 2
-    alerts = alerts_of(values)
-    assert [a.status for a in alerts] == ["firing", "resolved"] * 3
-    last = alerts[-1]
-    ended = START + (17_000 + 500) * MINUTE
-    assert last.detected_at >= ended + 7 * 86_400_000 - 500 * MINUTE
+def spells(*told: tuple[int, int, float], n: int = 40_000) -> Floats:
+    """Standard normal values, with shifts of (first, events, sd)."""
+    values = np.random.default_rng(3).standard_normal(n)
+    for begin, events, shift in told:
+        values[begin : begin + events] += shift
+    return values
+
+
+def test_what_came_and_went_twice_is_told_again_only_where_it_stands_out() -> None:
+    alike = [(begin, 500, 2.0) for begin in range(2_000, 20_000, 3_000)]
+    alerts = alerts_of(spells(*alike))
+    assert [a.status for a in alerts] == ["firing", "resolved"] * 2
+    assert [a.current.get("came_and_went") for a in alerts if a.status == "firing"] == [None, 1]
+    # much larger, and much longer
+    larger = alerts_of(spells(*alike, (24_000, 500, 6.0)))
+    assert [a.status for a in larger] == ["firing", "resolved"] * 3
+    assert larger[4].effect_size > 2 * alerts[0].effect_size
+    longer = alerts_of(spells(*alike, (24_000, 6_000, 2.0)))
+    assert [a.status for a in longer] == ["firing", "resolved"] * 3
+    late = longer[4]
+    assert late.onset_at == pytest.approx(
+        START + 24_000 * MINUTE, abs=50 * MINUTE
+    )  # when it began, not when it was told
+    assert 2 * 500 <= (late.detected_at - late.onset_at) / MINUTE <= 4_200
+    assert late.current["came_and_went"] == 6
     # and with the rule off each time is an alert
-    off = Settings.model_validate({"reference": {"events": 1_000}, "policy": {"flapping_quiet_s": 0}})
-    assert [a.status for a in alerts_of(values, off)] == ["firing", "resolved"] * 6
+    off = Settings.model_validate({"reference": {"events": 1_000}, "policy": {"flapping_s": 0}})
+    assert [a.status for a in alerts_of(spells(*alike), off)] == ["firing", "resolved"] * 6
+
+
+def test_what_lasts_is_told_however_often_it_came_and_went() -> None:
+    alike = [(begin, 500, 2.0) for begin in range(2_000, 20_000, 3_000)]
+    alerts = alerts_of(spells(*alike, (24_000, 16_000, 2.0)))
+    assert [a.status for a in alerts] == ["firing", "resolved"] * 2 + ["firing"]
+
+
+def test_what_came_and_went_is_forgotten_in_time() -> None:
+    values = spells((2_000, 500, 2.0), (5_000, 500, 2.0), (8_000, 500, 2.0), (30_000, 500, 2.0))
+    for days, told in ((7, 3), (30, 2)):
+        tree = Settings.model_validate({"reference": {"events": 1_000}, "policy": {"flapping_s": days * 86_400}})
+        assert [a.status for a in alerts_of(values, tree)].count("firing") == told
+
+
+def test_a_broken_pipeline_is_told_each_time() -> None:
+    values = spells(n=24_000)
+    for begin in range(2_000, 20_000, 3_000):
+        values[begin : begin + 500] *= 1_000
+    told = [a for a in alerts_of(values) if a.status == "firing" and a.updates is None]
+    assert [a.reason for a in told].count("unit_change") == 6
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0])
