@@ -274,9 +274,13 @@ def alert(
     )
 
 
-def became_critical(told: Alert, change: Change) -> bool:
-    """Whether an open alert that was told as less is critical by now: of .4 of all events, .7 is not twice as many."""
-    return told.severity != "critical" and severity(told.role, change) == "critical"
+def became_critical(told: Alert, change: Change, factor: float) -> bool:
+    """Whether an open alert that was told as less is critical by now: of .4 of all events, .7 is not twice as many.
+
+    Half-way to the factor, on the scale of ratios, it must have grown all the same: near the bound, chance goes to and fro.
+    """
+    is_critical = told.severity != "critical" and severity(told.role, change) == "critical"
+    return is_critical and has_grown(told, change, math.sqrt(factor))
 
 
 def has_grown(told: Alert | Change, change: Change, factor: float) -> bool:

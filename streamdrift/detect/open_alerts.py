@@ -129,7 +129,8 @@ class OpenAlerts:
         one.note(change)
         if one.opened is not None:
             told = one.told
-            if told is None or not (has_grown(told, change, policy.update_factor) or became_critical(told, change)):
+            factor = policy.update_factor
+            if told is None or not (has_grown(told, change, factor) or became_critical(told, change, factor)):
                 return None
             one.told = make(change, one.opened)
             return one.told
