@@ -8,20 +8,26 @@ DEV    := $(VENV)/.dev
 RUN    := $(VENV)/.run
 SCORER := .cache/scorer
 SCORES := .cache/accuracy
+RIVALS := .cache/rivals/.done
+BENCHED := .cache/bench
+BENCHMARKS := replay from_kafka kernels decode stages detecting footprint
 RUST   := $(wildcard streamdrift/kernels/src/*.rs streamdrift/kernels/Cargo.*)
 CODE   := streamdrift tests benchmarks deploy tools
 
 EVALUATE ?=
 ARGS     ?=
 WRITE    ?=
+SEED     ?= 1
+MINUTES  ?= 30
+SCHEDULES ?= 5000
 # exit 1 of the script: the command failed on a case, which the tables tell
 SCORE    = $(SCORER)/bin/python "$(EVALUATE)" --streamdrift
 LOCK    := .venv-lock
-COMPILE := $(LOCK)/bin/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+COMPILE := $(LOCK)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench wheel accuracy format lint lock clean
+.PHONY: help demo test check bench rivals soak simulate latency wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,15 +73,31 @@ docs: $(DEV)
 	$(BIN)/python -m streamdrift.settings_docs --check
 
 quick: $(DEV)
-	$(BIN)/python benchmarks/replay.py --quick
-	$(BIN)/python benchmarks/kernels.py --quick
-	$(BIN)/python benchmarks/null_rate.py --quick
-	$(BIN)/python benchmarks/decode.py --quick
+	@for name in $(BENCHMARKS) null_rate; do $(BIN)/python -m benchmarks.$$name --quick || exit 1; done
 
-bench: $(DEV) ## events per second against a plain loop over river, and each kernel against its rivals, in the same run
-	$(BIN)/python benchmarks/replay.py
-	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/decode.py
+bench: $(DEV) ## speed, memory and start against bars and rivals, in the same run; writes docs/performance.md (half an hour)
+	@$(MAKE) rivals || echo "the rivals' environment can't be made here; the tables say so" >&2
+	@rm -rf $(BENCHED) && mkdir -p $(BENCHED)
+	@for name in $(BENCHMARKS); do echo "$$name" >&2; $(BIN)/python -m benchmarks.$$name > $(BENCHED)/$$name.md || \
+	  { rm $(BENCHED)/$$name.md; echo "$$name failed; the tables say so" >&2; }; done
+	$(BIN)/python -m benchmarks.performance_tables $(BENCHED) --write docs/performance.md
+
+rivals: $(RIVALS) ## the libraries that `make bench` runs beside ours, in an environment of their own
+
+$(RIVALS): requirements/rivals.txt | $(BIN)/python
+	@echo "installing what is compared with into .cache/rivals (once)"
+	@$(PYTHON) -m venv .cache/rivals
+	@.cache/rivals/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/rivals.txt
+	@touch $@
+
+soak: $(DEV) ## workers and brokers under faults, against the same input without: make soak [MINUTES=30 SEED=1 ARGS=…]
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) --out .cache/soak $(ARGS)
+
+simulate: $(DEV) ## thousands of schedules of faults in memory: make simulate [SEED=1 SCHEDULES=5000 ARGS=…]
+	$(BIN)/python -m tests.simulation --seed $(SEED) --schedules $(SCHEDULES) $(ARGS)
+
+latency: $(DEV) ## from an event to its alert on a real broker, and a backlog caught up: make latency [ARGS=…]
+	$(BIN)/python -m benchmarks.latency $(ARGS)
 
 wheel: ## a wheel in dist/, installed into a new environment and checked there
 	@rm -rf dist/*.whl .cache/wheel build && $(PYTHON) -m venv .cache/wheel
@@ -104,8 +126,9 @@ format: $(DEV) ## put the code in form
 lint: static ## the static checks alone: form, rules, types, layers
 
 lock: $(LOCK)/bin/uv ## write requirements/ anew, from pyproject.toml
-	$(COMPILE) --all-extras --group dev -o requirements/dev.txt
-	$(COMPILE) -c requirements/dev.txt -o requirements/run.txt
+	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml -c requirements/dev.txt -o requirements/run.txt
+	$(COMPILE) --group rivals -o requirements/rivals.txt
 
 $(LOCK)/bin/uv:
 	@$(PYTHON) -m venv $(LOCK)

@@ -1,6 +1,6 @@
 """Event bytes to columns and segment codes, against `orjson.loads` alone on the same events and against the reference, in one run.
 
-    python benchmarks/decode.py [--quick] [--events N] [--rounds N]
+    python -m benchmarks.decode [--quick] [--events N] [--rounds N]
 
 Events of about 357 bytes: id, time, model, two segments, ten numbers. Ours gives the blocks of 5,000 events each: all columns,
 codes of segments and versions, places and counts. CPU time of this process, rounds interleaved, medians; a ratio is taken
@@ -10,16 +10,17 @@ round by round. Absolute figures depend on the machine, the ratios hardly do.
 from __future__ import annotations
 
 import argparse
-import gc
-import platform
-import statistics
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import orjson
 
+from benchmarks import rounds
+from benchmarks.rounds import Bar, Contestant, Turns
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.kernels import compiled
 from streamdrift.kernels.decode import CompiledAssembler
@@ -29,8 +30,13 @@ from streamdrift.settings import Settings
 
 FEATURES = 10
 BATCH = 5_000
-BAR = 0.75
+BAR = Bar(most=0.75)
 """Of the time of `orjson.loads` alone."""
+ORJSON, BULK, SIMDJSON = (
+    "`orjson.loads` alone",
+    "**streamdrift**, records in bulk",
+    "pysimdjson: bare parse, nothing taken out",
+)
 
 
 def events(n: int) -> list[bytes]:
@@ -63,14 +69,34 @@ def assemble(assembler: Assembler, batches: Sequence[Sequence[Record]]) -> None:
             raise AssertionError("an event is missing")
 
 
-def ns_per_event(run: Callable[[], None], n: int) -> float:
-    gc.collect()
-    gc.disable()
-    began = time.process_time()
-    run()
-    taken = time.process_time() - began
-    gc.enable()
-    return taken / n * 1e9
+def turn(run: Callable[[], None], n: int) -> Contestant:
+    def work() -> int:
+        run()
+        return n
+
+    return lambda: rounds.timed(work)
+
+
+def contestants(values: list[bytes], folder: str, stack: ExitStack) -> tuple[dict[str, Contestant], dict[str, str]]:
+    """Who takes part; and who doesn't, with the reason."""
+    n, settings, missing = len(values), Settings(), {}
+    lines = Run(values, Partition("events"), np.arange(n), np.arange(n) * 1_000)
+    columns = [lines[begin : begin + BATCH] for begin in range(0, n, BATCH)]
+    singly = [list(batch) for batch in columns]
+    found = {
+        ORJSON: turn(lambda: parse(values), n),
+        "the reference engine": turn(lambda: assemble(Assembler(settings), singly), n),
+    }
+    if compiled():
+        found[BULK] = turn(lambda: assemble(CompiledAssembler(settings), columns), n)
+        found["records one by one"] = turn(lambda: assemble(CompiledAssembler(settings), singly), n)
+    path = Path(folder) / "events.ndjson"
+    path.write_bytes(b"\n".join(values))
+    try:
+        found[SIMDJSON] = stack.enter_context(closing(Turns(rounds.rival("simdjson_parse", path))))
+    except rounds.MissingError as e:
+        missing[SIMDJSON] = str(e)
+    return found, missing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,32 +105,21 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
-    n, rounds = (5_000, 3) if options.quick else (options.events, options.rounds)
-    values, here = events(n), Partition("events")
-    lines = Run(values, here, np.arange(n), np.arange(n) * 1_000)
-    columns = [lines[begin : begin + BATCH] for begin in range(0, n, BATCH)]
-    singly = [list(batch) for batch in columns]
-    settings = Settings()
-    runs: dict[str, Callable[[], None]] = {
-        "orjson.loads alone": lambda: parse(values),
-        "reference": lambda: assemble(Assembler(settings), singly),
-    }
-    if compiled():
-        runs["compiled, records in bulk"] = lambda: assemble(CompiledAssembler(settings), columns)
-        runs["compiled, records one by one"] = lambda: assemble(CompiledAssembler(settings), singly)
-    results: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            results[name].append(ns_per_event(run, n))
-    size = sum(map(len, values)) / n
-    print(
-        f"\nbytes to blocks: {size:.0f} bytes an event, {n} events, {rounds} rounds, Python {platform.python_version()}\n"
-    )
-    print("| | ns per event | of orjson.loads alone |\n|---|---|---|")
-    for name, taken in results.items():
-        ratios = [mine / theirs for mine, theirs in zip(taken, results["orjson.loads alone"], strict=True)]
-        print(f"| {name} | {statistics.median(taken):,.0f} | {statistics.median(ratios):.2f} |")
-    print(f"\nbar: {BAR} in bulk" if compiled() else "\nthe compiled engine is not installed: no Rust compiler")
+    n, count = (5_000, 3) if options.quick else (options.events, options.rounds)
+    values = events(n)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        found, missing = contestants(values, folder, stack)
+        times = rounds.race(found, count)
+    rows = []
+    for name in times:
+        share = rounds.middle([1 / ratio for ratio in rounds.ratios(times, name, ORJSON)])
+        bar = BAR.told(share) if name == BULK and not options.quick else ""
+        rows.append(f"{name} | {rounds.median(times, name) * 1e9:,.0f} | {share:.2f} | {bar}")
+    rows += [f"{name} | {why} | – | " for name, why in missing.items()]
+    print(f"### Bytes to blocks\n\n{sum(map(len, values)) / n:.0f} bytes an event; {rounds.told(count)}.\n")
+    print(rounds.table(("", "ns per event", "of the time of `orjson.loads` alone", "bar"), rows))
+    if not compiled():
+        print("\nThe compiled engine isn't installed here: no Rust compiler was found.")
     return 0
 
 

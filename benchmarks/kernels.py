@@ -1,6 +1,6 @@
 """Time per value of each detector's kernel against the libraries that do the same, in one run.
 
-    python benchmarks/kernels.py [--quick] [--lanes N] [--rounds N]
+    python -m benchmarks.kernels [--quick] [--lanes N] [--rounds N]
 
 Values are N(0,1), standardised as the bank standardises them, so that all decide alike (tests hold that). One series takes a
 block of 8,192 values; many series take 50 values each per call, one series after the other, as events of a batch do. Rivals
@@ -16,13 +16,9 @@ sample of the events.
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -30,16 +26,16 @@ import numpy as np
 import scipy.stats
 from river import drift
 
+from benchmarks import rounds
+from benchmarks.rounds import Bar, Run
 from streamdrift import kernels
 from streamdrift.kernels.engine import Engine, Floats
 
 BLOCK, PER_LANE, WARM = 8_192, 50, 2_000
 R, W, ALPHA = 1_000, 200, 1e-6
+OURS = "streamdrift"
 REPEATS = 4
 """Of our own runs in a round, so that they are long enough to be timed."""
-
-Run = Callable[[], int]
-"""Does some work; returns how many values that was."""
 
 
 @dataclass
@@ -49,27 +45,24 @@ class Contest:
     title: str
     ours: Run
     rivals: dict[str, Run]
-    goals: dict[str, float]
-    times: dict[str, list[float]] = field(default_factory=dict)
+    bars: dict[str, Bar]
 
-    def round(self) -> None:
-        """Let each run once."""
-        for name, run in {"ours": self.ours, **self.rivals}.items():
-            began = time.process_time()
-            n = run()
-            self.times.setdefault(name, []).append((time.process_time() - began) / n * 1e9)
+    def contestants(self) -> dict[str, rounds.Contestant]:
+        """All of them, by a name that no other contest has."""
+        return {self._named(name): rounds.turn(run) for name, run in {OURS: self.ours, **self.rivals}.items()}
 
-    def rows(self) -> list[str]:
+    def rows(self, times: rounds.Times, *, judged: bool) -> list[str]:
         """One row of the table for each rival."""
-        ours = self.times["ours"]
-        found = []
+        ours, found = self._named(OURS), []
         for name in self.rivals:
-            ratio = statistics.median(theirs / mine for theirs, mine in zip(self.times[name], ours, strict=True))
-            goal = self.goals.get(name)
-            told = "" if goal is None else f"{goal:,.0f} {'reached' if ratio >= goal else 'MISSED'}"
-            figures = f"{statistics.median(ours):,.1f} | {statistics.median(self.times[name]):,.0f} | {ratio:,.1f}"
-            found.append(f"| {self.title} | {name} | {figures} | {told} |")
+            theirs = self._named(name)
+            ns = " | ".join(rounds.figure(rounds.median(times, each) * 1e9) for each in (ours, theirs))
+            against = rounds.compared(times, ours, theirs, self.bars.get(name) if judged else None)
+            found.append(f"{self.title} | {name} | {ns} | {against}")
         return found
+
+    def _named(self, name: str) -> str:
+        return f"{self.title}: {name}"
 
 
 class Lanes:
@@ -96,6 +89,14 @@ class Lanes:
             return self.n * self.size * REPEATS
 
         return run
+
+    def each_kernel(self, engine: Engine) -> dict[str, Run]:
+        """An engine's kernels, by name, with their default settings."""
+        return {
+            "Page-Hinkley": self.kernels(lambda _: engine.page_hinkley(0.005, 50.0, 30, 0.9999)),
+            "ADWIN": self.kernels(lambda _: engine.adwin(0.002, 32, 10)),
+            "exact KS": self.kernels(lambda reference: engine.ks(reference, W, ALPHA)),
+        }
 
     def detectors(self, make: Callable[[], Any]) -> Run:
         """river's detectors, value by value."""
@@ -139,37 +140,27 @@ def numpy_ks(reference: Floats, window: Floats) -> float:
 
 def contests(lanes: Lanes, events: int) -> list[Contest]:
     one = lanes.n == 1
-    ours, plain = kernels.engine(), kernels.engine("reference")
+    ours, plain = lanes.each_kernel(kernels.engine()), lanes.each_kernel(kernels.engine("reference"))
     where = "1 series" if one else f"{lanes.n:,} series"
-
-    def adwin(engine: Engine) -> Run:
-        return lanes.kernels(lambda _: engine.adwin(0.002, 32, 10))
-
-    def page_hinkley(engine: Engine) -> Run:
-        return lanes.kernels(lambda _: engine.page_hinkley(0.005, 50.0, 30, 0.9999))
-
-    def ks(engine: Engine) -> Run:
-        return lanes.kernels(lambda reference: engine.ks(reference, W, ALPHA))
-
     per_event = {"scipy ks_2samp": lanes.windows(scipy_ks, events), "numpy": lanes.windows(numpy_ks, events)}
     return [
         Contest(
             f"ADWIN, {where}",
-            adwin(ours),
-            {"river ADWIN": lanes.detectors(drift.ADWIN), "reference engine": adwin(plain)},
-            {"river ADWIN": 10},
+            ours["ADWIN"],
+            {"river ADWIN": lanes.detectors(drift.ADWIN), "reference engine": plain["ADWIN"]},
+            {"river ADWIN": Bar(least=10, unit="×")},
         ),
         Contest(
             f"Page-Hinkley, {where}",
-            page_hinkley(ours),
-            {"river PageHinkley": lanes.detectors(drift.PageHinkley), "reference engine": page_hinkley(plain)},
-            {"river PageHinkley": 100} if one else {},
+            ours["Page-Hinkley"],
+            {"river PageHinkley": lanes.detectors(drift.PageHinkley), "reference engine": plain["Page-Hinkley"]},
+            {"river PageHinkley": Bar(least=100, unit="×")} if one else {},
         ),
         Contest(
             f"exact KS ({R:,}, {W}), {where}",
-            ks(ours),
-            {**per_event, "reference engine": ks(plain)},
-            {"scipy ks_2samp": 4_000 if one else 2_000},
+            ours["exact KS"],
+            {**per_event, "reference engine": plain["exact KS"]},
+            {"scipy ks_2samp": Bar(least=4_000 if one else 2_000, unit="×")},
         ),
     ]
 
@@ -203,20 +194,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--lanes", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args(arguments)
-    many, rounds, events = (50, 1, 10) if options.quick else (options.lanes, options.rounds, 100)
+    many, count, events = (50, 1, 10) if options.quick else (options.lanes, options.rounds, 100)
     agree()
     found = [contest for n in (1, many) for contest in contests(Lanes(n, seed=n), events)]
-    for _ in range(rounds):
-        for contest in found:
-            contest.round()
-    print(
-        f"\nengine {kernels.engine().name}, {rounds} rounds, Python {platform.python_version()}, river {version('river')}\n"
-    )
-    print("| | against | ns per value, ours | theirs | ours is × as fast | goal |\n|---|---|---|---|---|---|")
-    for contest in found:
-        print("\n".join(contest.rows()))
+    times = rounds.race({name: run for contest in found for name, run in contest.contestants().items()}, count)
+    judged = not options.quick and kernels.engine().name == "compiled"
+    rows = [row for contest in found for row in contest.rows(times, judged=judged)]
+    head = ("", "against", "ns per value, ours", "theirs", "ours is × as fast", "in the rounds", "bar")
+    print(f"### Detectors\n\n{rounds.told(count)}.\n\n{rounds.table(head, rows)}")
     if kernels.engine().name == "reference":
-        print("\nThe compiled engine isn't installed here, so this is the reference engine: no goal was set for it.")
+        print("\nThe compiled engine isn't installed here, so this is the reference engine: no bar was set for it.")
     return 0
 
 

@@ -1,116 +1,153 @@
-"""Events per second of `replay` against a plain loop over river's detectors, on the same events, in one run.
+"""Events per CPU second, from bytes to alerts, against loops over the libraries' detectors, on the same events in one run.
 
-    python benchmarks/replay.py [--quick] [--events N] [--rounds N]
+    python -m benchmarks.replay [--quick] [--events N] [--rounds N]
 
-Ten numeric features in one model, all traffic, values N(0,1). Ours decodes, validates, assembles and detects with ADWIN,
-Page-Hinkley, exact KS (reference 1,000, window 200) and the confirming scan, as `streamdrift replay` does with its
-default settings. The rivals decode with orjson and update one detector per feature and event:
-ADWIN + Page-Hinkley + KSWIN(100, 30), and without KSWIN. CPU time of this process, rounds interleaved, medians; a
-ratio is taken round by round. Absolute figures depend on the machine, the ratios hardly do.
+Ten numeric features in one model, values N(0,1). Ours decodes, validates, assembles and detects with ADWIN, Page-Hinkley, exact
+KS (reference 1,000, window 200), the confirming scan and data faults: default settings, but for references of 1,000 in
+segments too. The rivals decode with orjson and update one detector per series and event, with their default settings.
+All have learned and have full windows before the first round. Rivals get the first few of each round's events, since they
+would take hours for all; rates are compared.
+
+Three kinds of traffic: 200 segments and no series of all traffic (2,000 series, ten per event), 200 segments and all traffic as
+by default (2,010 series, twenty per event, for the rivals too), and no segments (ten series).
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import orjson
-from river import drift
+from benchmarks import rounds
+from benchmarks.loops import Detect, KsLoop, Loop
+from benchmarks.rounds import Bar, Contestant, Turns
+from benchmarks.traffic import FEATURES, REFERENCE, Traffic, learned, settings_for
 
-from streamdrift import kernels
-from streamdrift.pipeline import Direct
-from streamdrift.settings import Settings
-from streamdrift.settings.identity import config_hash
-from streamdrift.telemetry import Metrics
-from streamdrift.transports.files import FileSource
-
-FEATURES = 10
+OURS = "**streamdrift**: ADWIN, Page-Hinkley, exact KS, scan, data faults"
+RIVER, SHORT = "river: ADWIN, Page-Hinkley, KSWIN", "river: ADWIN, Page-Hinkley"
+SCIPY, FROUROS = "scipy: `ks_2samp` alone", "frouros: ADWIN, Page-Hinkley, incremental KS"
+BARS = {RIVER: Bar(least=800, unit="×"), SHORT: Bar(least=4, unit="×")}
 
 
-def write_events(path: Path, n: int) -> None:
-    rng = np.random.default_rng(1)
-    values = rng.standard_normal((n, FEATURES)).round(5)
-    with path.open("wb") as out:
-        for i, row in enumerate(values.tolist()):
-            features = {f"feature_{j:02d}": v for j, v in enumerate(row)}
-            event = {
-                "prediction_id": f"p-{i}",
-                "occurred_at": 1_700_000_000_000 + i * 100,
-                "model": {"name": "m", "version": "1"},
-                "features": features,
-            }
-            out.write(orjson.dumps(event) + b"\n")
+@dataclass
+class Sizes:
+    """Events of a round for each."""
+
+    ours: int
+    rounds: int
+    quick: bool = False
+    segments: int = 200
+    short: int = 5_000
+    river: int = 100
+    scipy: int = 20
+    frouros: int = 30
 
 
-def ours(path: Path, limit: int) -> int:
-    settings = Settings()
-    direct = Direct(settings, config_hash(settings), Metrics())
-    source = FileSource([str(path)], settings.max_event_bytes)
-    seen = 0
-    while seen < limit and not source.exhausted():
-        records = source.poll(settings.block_events_max, 0)[: limit - seen]
-        direct.process(records)
-        seen += len(records)
-    return seen
+@dataclass
+class Scene:
+    """One kind of traffic, all contestants on it."""
 
+    title: str
+    segments: int
+    whole: bool
+    """Whether all traffic is watched."""
+    sizes: Sizes
+    events: list[bytes] = field(default_factory=list)
 
-def river_loop(path: Path, limit: int, *, kswin: bool) -> int:
-    detectors: dict[str, list[Any]] = {}
-    seen = 0
-    with path.open("rb") as lines:
-        for line in lines:
-            for name, value in orjson.loads(line)["features"].items():
-                if name not in detectors:
-                    detectors[name] = [drift.ADWIN(), drift.PageHinkley(), *([drift.KSWIN(seed=1)] if kswin else [])]
-                for detector in detectors[name]:
-                    detector.update(value)
-                    _ = detector.drift_detected
-            seen += 1
-            if seen == limit:
-                break
-    return seen
+    def __post_init__(self) -> None:
+        self._pipeline, self._traffic = learned(self.segments, settings_for(self.segments, whole=self.whole))
+        rounds.progress(f"{self.title}: ours has learned")
 
+    def contestants(self) -> dict[str, Contestant]:
+        """Who takes part, all windows full."""
+        sizes, count = self.sizes, max(self.segments, 1)
+        seen = Traffic(self.segments, seed=2).take((100 if sizes.quick else 500) * count)
+        loops: dict[str, tuple[int, Detect, int]] = {
+            RIVER: (sizes.river, Loop(kswin=True), 100 * count),  # more would be tested, and take minutes
+            SHORT: (sizes.short, Loop(kswin=False), len(seen)),
+            SCIPY: (sizes.scipy, KsLoop(REFERENCE), 0),
+        }
+        found: dict[str, Contestant] = {OURS: self._ours}
+        for name, (n, loop, learning) in loops.items():
+            loop.whole = self.whole
+            loop.see(seen[:learning])
+            found[name] = self._turn(loop, n)
+        return found
 
-def events_per_cpu_second(run: Callable[[], int]) -> float:
-    began = time.process_time()
-    n = run()
-    return n / (time.process_time() - began)
+    def frouros(self, folder: str) -> Turns:
+        """It has a process of its own, and takes the same events each time."""
+        path = Path(folder) / "events.ndjson"
+        path.write_bytes(b"\n".join(Traffic(self.segments, seed=3).take(self.sizes.frouros)))
+        return Turns(rounds.rival("frouros_loop", path, int(self.whole)))
+
+    def _ours(self) -> float:
+        def run() -> int:
+            self._pipeline.feed(self.events)
+            return len(self.events)
+
+        return rounds.timed(run)
+
+    def _turn(self, loop: Detect, n: int) -> Contestant:
+        return lambda: rounds.timed(lambda: loop.see(self.events[:n]))
+
+    def more(self) -> None:
+        """The next round's events."""
+        self.events = self._traffic.take(self.sizes.ours)
+
+    def moved(self) -> None:
+        """Refuse a comparison with what wouldn't have found anything."""
+        alerts = self._pipeline.feed(self._traffic.take(200 * max(self.segments, 1), level=1.0)).alerts
+        if not alerts:
+            raise AssertionError("a shift of one standard deviation in every feature was not told")
+
+    def times(self) -> tuple[rounds.Times, dict[str, str]]:
+        """What all took; and who didn't take part, with the reason."""
+        contestants, missing = self.contestants(), {}
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            try:
+                contestants[FROUROS] = stack.enter_context(closing(self.frouros(folder)))
+            except rounds.MissingError as e:
+                missing[FROUROS] = str(e)
+            return rounds.race(contestants, self.sizes.rounds, self.more), missing
+
+    def section(self) -> str:
+        """The table, as measured."""
+        times, missing = self.times()
+        self.moved()
+        rows = []
+        for name in times:
+            bar = BARS.get(name) if self.segments and not self.sizes.quick else None
+            rate = rounds.figure(1 / rounds.median(times, name))
+            against = "1 | | " if name == OURS else rounds.compared(times, OURS, name, bar)
+            rows.append(f"{name} | {rate} | {against}")
+        rows += [f"{name} | – | – | {why} | " for name, why in missing.items()]
+        size = sum(map(len, self.events)) / len(self.events)
+        per_event = FEATURES * (self.whole + bool(self.segments))
+        told = f"{self._pipeline.direct.bank.series:,} series, {per_event} of them in each event of {size:.0f} bytes"
+        head = ("", "events per CPU second", "streamdrift is × as fast", "in the rounds", "bar")
+        return f"#### {self.title}\n\n{told}; {rounds.told(self.sizes.rounds)}.\n\n{rounds.table(head, rows)}"
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--events", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args(arguments)
-    n, rounds = (6_000, 1) if options.quick else (options.events, options.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "events.ndjson"
-        write_events(path, n)
-        runs: dict[str, Callable[[], int]] = {
-            "streamdrift replay": lambda: ours(path, n),
-            "river loop": lambda: river_loop(path, max(n // 50, 200), kswin=True),
-            "river loop, no KSWIN": lambda: river_loop(path, n, kswin=False),
-        }
-        results: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(rounds):
-            for name, run in runs.items():
-                results[name].append(events_per_cpu_second(run))
-    print(
-        f"\n{FEATURES} features, {n} events, {rounds} rounds, engine {kernels.engine().name}, Python {platform.python_version()}\n"
-    )
-    print("| | events per CPU second | replay is × as fast |\n|---|---|---|")
-    for name, rates in results.items():
-        ratios = [mine / theirs for mine, theirs in zip(results["streamdrift replay"], rates, strict=True)]
-        print(f"| {name} | {statistics.median(rates):,.0f} | {statistics.median(ratios):.2f} |")
+    quick = Sizes(2_000, 1, quick=True, segments=2, short=500, river=10, scipy=2, frouros=2)
+    sizes = quick if options.quick else Sizes(options.events, options.rounds)
+    kinds: list[Callable[[], Scene]] = [
+        lambda: Scene(f"{sizes.segments} segments", sizes.segments, whole=False, sizes=sizes),
+        lambda: Scene(f"{sizes.segments} segments and all traffic", sizes.segments, whole=True, sizes=sizes),
+        lambda: Scene("No segments", 0, whole=True, sizes=sizes),
+    ]
+    print("### From bytes to alerts\n")
+    for kind in kinds:
+        print(kind().section(), end="\n\n")
     return 0
 
 

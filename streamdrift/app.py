@@ -11,51 +11,46 @@ import sys
 import threading
 import time
 import tomllib
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from streamdrift import __version__, kernels
+from streamdrift import __version__, embedded, kernels
 from streamdrift.detect.budget import in_words
-from streamdrift.embedded.acknowledge import Acknowledge as Acknowledge  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.acknowledge import acknowledge as embedded_acknowledge
-from streamdrift.embedded.demo import demo as embedded_demo
-from streamdrift.embedded.interrupt import Interrupt
-from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.rebaseline import rebaseline as embedded_rebaseline
-from streamdrift.embedded.replay import Replay as Replay  # noqa: PLC0414 - the commands name it by app
-from streamdrift.embedded.replay import replay as embedded_replay
-from streamdrift.embedded.tune import Outputs
-from streamdrift.embedded.tune import tune as embedded_tune
-from streamdrift.embedded.tune_diff import diff as embedded_diff
-from streamdrift.embedded.tune_options import Tune as Tune  # noqa: PLC0414 - as Replay
-from streamdrift.embedded.tune_options import history
-from streamdrift.errors import BrokerProblem, Fatal, Retriable, SettingsProblem
-from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.receivers import build_receivers
-from streamdrift.escalate.worker import EscalationWorker
-from streamdrift.orders import OrderReader, Orders
-from streamdrift.pipeline import Assemble, Detect, Direct, Worker
+from streamdrift.detect_service import Detecting
+from streamdrift.errors import Fatal, OutOfReach, Retriable, SettingsProblem
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.show import show, show_json
 from streamdrift.settings.sources import CONFIG_BYTES_MAX, read_text
-from streamdrift.telemetry import Health, Metrics, configure_logging, serve
+from streamdrift.telemetry import Health, Metrics, configure_logging, leave_out, serve
 from streamdrift.transports import kafka
 from streamdrift.transports.files.sink import standard_output
+
+if TYPE_CHECKING:
+    from streamdrift.embedded import Acknowledge as Acknowledge  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Rebaseline as Rebaseline  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Replay as Replay  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Tune as Tune  # noqa: PLC0414 - the commands name it by app
 
 POLL_S = 0.3
 """Longest wait of one poll: how soon a service notices that it should stop."""
 BACKOFF_S = (1.0, 30.0)
 """First and longest wait before a stage is built anew after a passing fault."""
+SETTLED_S = 60.0
+"""A stage that worked for so long begins with the first wait again."""
+
+
+def __getattr__(name: str) -> Any:
+    """Return the options of an embedded command: the commands name them by this module."""
+    return getattr(embedded, name)
 
 
 class SystemClock:
@@ -83,7 +78,8 @@ def settings_of_process() -> Loaded:
 
 
 def _installed(loaded: Loaded) -> Loaded:
-    """The same settings; a problem where they ask for an engine that isn't there."""
+    """The same settings, whose secrets are said no more; a problem where they ask for an engine that isn't there."""
+    leave_out(secret_values(loaded.settings))
     kernels.engine(loaded.settings.engine)
     return loaded
 
@@ -117,10 +113,10 @@ def topics_create() -> int:
 
 def replay(options: Replay) -> int:
     """Detect on recorded events. Ctrl-C ends the reading; what was found until then is told."""
-    interrupt = Interrupt()
+    asked = embedded.interrupt.Interrupt()
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is for jobs in the background of a script
-        signal.signal(signal.SIGINT, interrupt)
-    return embedded_replay(options, _settings_of_run(), SystemClock(), interrupt)
+        signal.signal(signal.SIGINT, asked)
+    return embedded.replay.replay(options, _settings_of_run(), SystemClock(), asked)
 
 
 def tune(options: Tune) -> int:
@@ -130,15 +126,15 @@ def tune(options: Tune) -> int:
     if options.diff is not None:
         old, new = (_settings_in(path) for path in options.diff)
         _quiet_logs(new.settings)
-        return embedded_diff(history(options, new.settings, clock), old, new)
-    outputs = Outputs(options.out, options.json, options.force)
+        return embedded.tune_diff.diff(embedded.tune_options.history(options, new.settings, clock), old, new)
+    outputs = embedded.tune.Outputs(options.out, options.json, options.force)
     outputs.check([*options.paths, *([options.labels] if options.labels else [])])
     loaded = settings_of_process()
     _quiet_logs(loaded.settings)
     path = os.environ.get(CONFIG)
     base = {} if path is None else tomllib.loads(read_text(Path.cwd() / path, CONFIG_BYTES_MAX))
-    found = history(options, loaded.settings, clock)
-    return embedded_tune(found, loaded, outputs, base, options.command())
+    found = embedded.tune_options.history(options, loaded.settings, clock)
+    return embedded.tune.tune(found, loaded, outputs, base, options.command())
 
 
 def _settings_in(path: str) -> Loaded:
@@ -151,20 +147,22 @@ def _settings_in(path: str) -> Loaded:
 
 def demo(report: str) -> int:
     """Play the recorded flights with their incidents, from events to pages."""
-    return embedded_demo(report, _settings_of_run(), SystemClock())
+    return embedded.demo.demo(report, _settings_of_run(), SystemClock())
 
 
 def rebaseline(options: Rebaseline) -> int:
     """Order references to be learned anew: by a line in a file, or on the changes topic."""
     clock, settings = SystemClock(), _settings_of_run()
-    _print(embedded_rebaseline(options, settings, round(clock.now() * 1000), _changes_topic(settings, clock)))
+    _print(
+        embedded.rebaseline.rebaseline(options, settings, round(clock.now() * 1000), _changes_topic(settings, clock))
+    )
     return 0
 
 
 def acknowledge(options: Acknowledge) -> int:
     """Note that an incident is known; as the new normal, its references are to be learned anew."""
     clock, settings = SystemClock(), _settings_of_run()
-    _print(embedded_acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
+    _print(embedded.acknowledge.acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
     return 0
 
 
@@ -193,85 +191,33 @@ def _quiet_logs(settings: Settings) -> None:
 def detect() -> int:
     """Run the consumer service until it is told to stop."""
     service = Service("detect")
-    settings, clock, metrics = service.settings, service.clock, service.metrics
-    digest = service.config_hash
-
-    topics, restore = settings.topics, settings.kafka.restore_events_max
-    orders = Orders()
-
-    def source(topic: str, group: str, restored: int, also: tuple[str, ...] = ()) -> kafka.KafkaSource:
-        return kafka.KafkaSource(
-            settings.kafka,
-            topic,
-            f"{settings.kafka.group}-{group}",
-            clock=clock,
-            also=also,
-            restore_events_max=restored,
-            on_error=service.overcome,
-            in_bulk=kernels.engine(settings.engine).name == "compiled",
-        )
-
-    def build(
-        make: Callable[[bool], Any], topic: str, restored: int, idle: Callable[[], bool] = lambda: True
-    ) -> Worker:
-        labels = _topic_of_labels(service) if topic == topics.events else ()
-        stage, sink = make(bool(labels)), kafka.KafkaSink(settings.kafka, clock)
-        return Worker(stage, source(topic, stage.name, restored, labels), sink, settings, clock, metrics, idle)
-
-    def changes() -> OrderReader:
-        try:  # each process reads all of it: a group of its own, which Kafka forgets when its only member leaves
-            found = source(topics.changes, f"changes-{uuid.uuid4().hex}", 0)
-        except BrokerProblem as e:
-            service.log.warning("the changes topic can't be read, so no rebaseline order is followed", reason=str(e))
-            return OrderReader(None, orders, settings, clock)
-        return OrderReader(found, orders, settings, clock)
-
-    def ordered(stage: Callable[[], Any]) -> Any:
-        orders.wait(clock, clock.stop.is_set)
-        return stage()
-
-    service.add("changes", changes)
-    if settings.exchange == "direct":
-
-        def direct(labels: bool) -> Any:
-            return ordered(lambda: Direct(settings, digest, metrics, labels=labels, orders=orders))
-
-        service.add("detect", lambda: build(direct, topics.events, restore))
-    else:
-        service.add(
-            "assemble", lambda: build(lambda labels: Assemble(settings, metrics, labels=labels), topics.events, 0)
-        )
-        service.add(
-            "detect",
-            lambda: build(
-                lambda _: ordered(lambda: Detect(settings, digest, metrics, orders)),
-                topics.blocks,
-                restore,
-                lambda: service.caught_up("assemble"),
-            ),
-        )
+    parts = Detecting(
+        settings=service.settings,
+        config_hash=service.config_hash,
+        clock=service.clock,
+        metrics=service.metrics,
+        log=service.log,
+        overcome=service.overcome,
+        alive=service.health.beat,
+        stopped=service.clock.stop.is_set,
+        caught_up=service.caught_up,
+    )
+    for stage, build in parts.builders().items():
+        service.add(stage, build)
     return service.run()
-
-
-def _topic_of_labels(service: Service) -> tuple[str, ...]:
-    """The topic of labels, where it is to be read and can be: a cluster without labels is none the worse for it."""
-    settings = service.settings
-    if not settings.labels.enabled:
-        return ()
-    why = kafka.unreadable(settings.kafka, service.clock, settings.topics.labels)
-    if why is None:
-        return (settings.topics.labels,)
-    service.log.warning("no labels are read, so performance is not watched", reason=why)
-    return ()
 
 
 def escalate() -> int:
     """Run the escalation worker until it is told to stop."""
+    from streamdrift.escalate import ledger, receivers, worker  # noqa: PLC0415 - `detect` does without their clients
+
     service = Service("escalate")
     settings, clock, metrics = service.settings, service.clock, service.metrics
 
-    def build() -> EscalationWorker:
-        receivers, ledger = build_receivers(settings, metrics), Ledger(settings.escalate.ledger)
+    def build() -> worker.EscalationWorker:
+        reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
+        kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
+        built, kept = receivers.build_receivers(settings, metrics), ledger.Ledger(settings.escalate.ledger)
         source = kafka.KafkaSource(
             settings.kafka,
             settings.topics.alerts,
@@ -280,7 +226,7 @@ def escalate() -> int:
             on_error=service.overcome,
         )
         sink = kafka.KafkaSink(settings.kafka, clock)
-        return EscalationWorker(source, ledger, receivers, settings, clock, metrics, sink=sink)
+        return worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
 
     service.add("escalate", build)
     return service.run()
@@ -307,6 +253,7 @@ class Service:
         self.metrics.info.info(self._facts)
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
+        self._worked: set[str] = set()
         self._failure: Fatal | None = None
         self._lock = threading.Lock()
 
@@ -357,11 +304,18 @@ class Service:
     def _loop(self, stage: str, build: Callable[[], Any]) -> None:
         wait = BACKOFF_S[0]
         while not self.clock.stop.is_set():
+            began = self.clock.monotonic()
             try:
                 self._work(stage, build)
-            except Retriable as e:
+            except (Retriable, OutOfReach) as e:
+                if isinstance(e, OutOfReach) and stage not in self._worked:
+                    self._fail(e)
+                    return
+                if self.clock.monotonic() - began > SETTLED_S:
+                    wait = BACKOFF_S[0]
                 self.metrics.transport_errors.labels("kafka").inc()
                 self.log.warning("building anew after a passing fault", stage=stage, reason=str(e), wait_s=wait)
+                self.health.beat(stage)
                 self.clock.sleep(wait)
                 wait = min(2 * wait, BACKOFF_S[1])
             except Fatal as e:
@@ -379,6 +333,7 @@ class Service:
     def _work(self, stage: str, build: Callable[[], Any]) -> None:
         worker = build()
         self._workers[stage] = worker
+        self._worked.add(stage)
         self.log.info("running", stage=stage)
         try:
             if len(self._workers) == len(self._builders):

@@ -141,7 +141,7 @@ def run(arguments: Sequence[str]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()  # at exit it would be too late to say what is wrong
     except Fatal as e:
-        print(f"streamdrift: {e}", file=sys.stderr)  # noqa: T201 - before and after logging there is only this
+        print(f"streamdrift: {_masked(str(e))}", file=sys.stderr)  # noqa: T201 - before and after logging there is only this
         _settle_output()
         return e.exit_code
     except KeyboardInterrupt:
@@ -158,6 +158,12 @@ def run(arguments: Sequence[str]) -> int:
         print(f"streamdrift: standard output can't be written: {UNWRITTEN[e.errno]}", file=sys.stderr)  # noqa: T201
         return InputProblem.exit_code
     return code
+
+
+def _masked(text: str) -> str:
+    from streamdrift.telemetry import masked  # noqa: PLC0415 - as below
+
+    return masked(text)
 
 
 def _settle_output() -> None:

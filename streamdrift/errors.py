@@ -59,3 +59,7 @@ class BrokerProblem(Fatal):
     """The broker can't be reached, or refused us (exit code 3)."""
 
     exit_code = 3
+
+
+class OutOfReach(BrokerProblem):
+    """Nobody answers where the broker should be: at start an end, later a reason to wait."""

@@ -7,20 +7,17 @@
                ▼           ▼
          dead letters    exchange: in memory | the blocks topic
 
-A ``Stage`` turns records into messages. A ``Worker`` runs one between a source and a sink: poll, process, send, flush,
-commit. There are three stages: ``Assemble`` and ``Detect``, joined by the blocks topic, and ``Direct``, both in memory.
+A ``Stage`` turns records into messages; a ``Worker`` runs one between a source and a sink. There are three stages: ``Assemble`` and ``Detect``, joined by the blocks topic, and ``Direct``, both in memory.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from streamdrift.alerts import Alert, rfc3339
+from streamdrift.alerts import Alert
 from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler, Batch, DeadLetter
 from streamdrift.blocks.block import Block
@@ -29,47 +26,17 @@ from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.kernels import decode
 from streamdrift.orders import Orders
-from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, dead_letter_headers
+from streamdrift.ports import Record, dead_letter_headers
 from streamdrift.recorded import learn_baseline
-from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.spill import SpillFile
+from streamdrift.worker import Message, Output
+from streamdrift.worker import Stage as Stage  # noqa: PLC0414 - the pipeline names its parts
+from streamdrift.worker import Worker as Worker  # noqa: PLC0414 - as Stage
 
 LETTER_BYTES_MAX = 900_000
 """Key and value of a dead letter: with its headers it is below 1,048,588 bytes, Kafka's default ``max.message.bytes``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message for a topic."""
-
-    topic: str
-    value: bytes
-    key: bytes | None = None
-    headers: Headers = ()
-
-
-@dataclass(slots=True)
-class Output:
-    """What a stage made of some records."""
-
-    messages: list[Message] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-
-
-class Stage(Protocol):
-    """Records in, messages out; pure but for its own state."""
-
-    name: str
-
-    def process(self, records: Sequence[Record]) -> Output:
-        """Take the next records."""
-        ...
-
-    def idle(self, now_ms: int) -> Output:
-        """Nothing came and nothing waits: say what follows from that alone."""
-        ...
 
 
 class Assemble:
@@ -292,102 +259,3 @@ class Counters:
         for limit, n in (join.limits_hit - self._join_limits).items():
             self._metrics.limit_hits.labels(limit).inc(n)
         self._labels, self._join_limits = join.counts.copy(), join.limits_hit.copy()
-
-
-class Worker:
-    """Runs a stage between a source and a sink, at least once.
-
-    Offsets are committed only after everything that the records before them caused is acknowledged. What a crash in
-    between repeats has the ids that it had.
-
-    Parameters
-    ----------
-    idle_allowed
-        Asked before silence is judged by the clock: an empty source may also mean that somebody else is behind.
-    """
-
-    def __init__(
-        self,
-        stage: Stage,
-        source: Source,
-        sink: Sink,
-        settings: Settings,
-        clock: Clock,
-        metrics: Metrics,
-        idle_allowed: Callable[[], bool] = lambda: True,
-    ) -> None:
-        self.stage, self._source, self._sink, self._settings = stage, source, sink, settings
-        self._clock, self._metrics, self._idle_allowed = clock, metrics, idle_allowed
-        self._done: dict[Partition, int] = {}
-        self._committed_at = clock.monotonic()
-        self._restoring = False
-        self._lagging: set[Partition] = set()
-        self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
-
-    def step(self, timeout_s: float) -> int:
-        """Poll once, process, and commit where it is time; return the number of records."""
-        kafka = self._settings.kafka
-        records = self._source.poll(kafka.poll_records_max, timeout_s)
-        began = self._clock.monotonic()
-        if records:
-            output = self.stage.process(records)
-        elif self.caught_up() and self._idle_allowed():
-            output = self.stage.idle(int(self._clock.now() * 1000))
-        else:
-            output = Output()
-        for message in output.messages:
-            self._sink.send(message.topic, message.value, message.key, message.headers)
-        self._tell(output)
-        self._note(records, began)
-        if self._clock.monotonic() - self._committed_at >= kafka.commit_interval_s:
-            self.commit()
-        return len(records)
-
-    def caught_up(self) -> bool:
-        """Whether the source has nothing left for us."""
-        return not any(self._source.lag().values())
-
-    def commit(self) -> None:
-        """Make sure that everything sent is acknowledged, then say how far we are."""
-        self._sink.flush(self._settings.kafka.request_timeout_s)
-        if self._done:
-            self._source.commit(self._done)
-            self._metrics.commits.labels(self.stage.name).inc()
-            self._done = {}
-        self._committed_at = self._clock.monotonic()
-
-    def close(self) -> None:
-        """Let go of source and sink."""
-        self._sink.close()
-        self._source.close()
-
-    def _tell(self, output: Output) -> None:
-        for alert in output.alerts:
-            self._log.info(
-                "alert",
-                status=alert.status,
-                reason=alert.reason,
-                series=alert.series_id,
-                alert_id=alert.alert_id,
-                event_time=rfc3339(alert.detected_at),
-                onset=rfc3339(alert.onset_at),
-                severity=alert.severity,
-                effect=f"{alert.effect_size} {alert.effect_unit}",
-            )
-
-    def _note(self, records: Sequence[Record], began: float) -> None:
-        self._done |= ends(records)
-        lags = self._source.lag()
-        for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
-            self._metrics.lag.remove(gone.name, str(gone.index))
-        self._lagging = set(lags)
-        for partition, lag in lags.items():
-            self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
-        if not records:
-            return
-        self._metrics.stage_seconds.labels(self.stage.name).observe(self._clock.monotonic() - began)
-        self._metrics.last_processed.labels(self.stage.name).set(self._clock.now())
-        restoring = records[-1].replayed
-        if restoring != self._restoring:
-            self._restoring = restoring
-            self._log.info("rebuilding state from the log" if restoring else "state rebuilt", offset=records[-1].offset)

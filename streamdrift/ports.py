@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -96,6 +96,7 @@ class StateRecord:
     value: bytes | None
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """A stage whose state can be put away, and taken up by another process."""
 
@@ -171,6 +172,38 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of everything; what was not flushed may be lost. A second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class TransactionalSink(Sink, Protocol):
+    """A sink whose messages come into view together with the offsets and the state that they belong to, or not at all.
+
+    Once something failed it takes no more: what became of the last commit is then not known, and whoever used it must
+    begin anew from what was committed.
+    """
+
+    keeps_state: bool
+    """Whether state is put away here; if not, it is rebuilt from the input."""
+
+    def consumed(self, done: Mapping[Partition, int]) -> None:
+        """Note how far the input is done (next offsets), to be committed with all that was sent until now."""
+        ...
+
+    def full(self) -> bool:
+        """Whether so much waits that it should be committed before more is sent."""
+        ...
+
+    def commit(self, states: Sequence[StateRecord]) -> None:
+        """Commit what was sent, these states, and how far the input is done.
+
+        Raises
+        ------
+        Retriable
+            Nothing of it may count, or all of it: begin anew from what was committed.
+        Fatal
+            It will not be taken: refused.
+        """
         ...
 
 

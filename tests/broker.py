@@ -1,7 +1,8 @@
 """A real Kafka broker for the tests: one KRaft node on loopback, with what Java, Maven or Docker are there.
 
-Listeners: plaintext (everything allowed), SASL with a user that may do everything and one that may do nothing, and
-TLS with a certificate made for the occasion. Maven brings the jars into ``.cache/kafka`` once.
+Listeners: plaintext (everything allowed), SASL with a user that may do everything and one that may do nothing, TLS with
+a certificate made for the occasion, SCRAM over TLS with users that have the rights they are given, and TLS that asks its clients
+for a certificate. Maven brings the jars into ``.cache/kafka`` once.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.certificates import Certificate, NoCertificateError, authority
+
 VERSION = "4.1.0"
 IMAGE = f"apache/kafka:{VERSION}"
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "kafka"
 JAVA_MIN = 17
 READY_S = 60.0
 ADMIN, LIMITED = ("admin", "admin-secret"), ("limited", "limited-secret")
+SCRAM = {name: f"secret-of-{name}" for name in ("detect", "escalate", "topics", "operator", "consumer")}
+"""Users of the listener ``scram``, without any right until a test gives them some; their passwords."""
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -37,20 +42,28 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 """
 
+LISTENERS = ("plaintext", "sasl", "ssl", "misled", "scram", "mtls", "controller")
+BY_NAME = ("scram", "mtls")
+"""Listeners whose address is given by the name that the certificate is for."""
+
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl},MISLED://127.0.0.1:{misled},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://localhost:{sasl},SSL://localhost:{ssl},MISLED://nosuch.invalid:9092
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,MISLED:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl},MISLED://127.0.0.1:{misled},SCRAM://127.0.0.1:{scram},MTLS://127.0.0.1:{mtls},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plaintext},SASL_PLAINTEXT://localhost:{sasl},SSL://localhost:{ssl},MISLED://nosuch.invalid:9092,SCRAM://localhost:{scram},MTLS://localhost:{mtls}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SSL:SSL,MISLED:PLAINTEXT,SCRAM:SASL_SSL,MTLS:SSL,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
+listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.scram.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.mtls.ssl.client.auth=required
+listener.name.mtls.ssl.truststore.type=PEM
+listener.name.mtls.ssl.truststore.location={clients}
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_admin="admin-secret" user_limited="limited-secret";
-ssl.keystore.type=PKCS12
-ssl.keystore.location={folder}/broker.p12
-ssl.keystore.password=password
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/keystore.pem
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS;User:admin
 allow.everyone.if.no.acl.found=false
@@ -66,6 +79,7 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=2097152
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 num.network.threads=2
 num.io.threads=2
 """
@@ -85,10 +99,16 @@ class Broker:
     """With a certificate for ``localhost`` alone."""
     misled: str
     """Plaintext, but advertised as an address that leads nowhere."""
+    scram: str
+    """SCRAM-SHA-512 over TLS, by the name that the certificate is for; users: ``SCRAM``."""
+    mtls: str
+    """TLS that asks for a client's certificate, by the name that its own is for."""
     controller: str
     cafile: Path
     other_cafile: Path
     """A certificate that vouches for somebody else."""
+    clients: Certificate
+    """What must have signed the clients' certificates."""
     process: int
     container: str
     """Name of the container; empty where the process is our own."""
@@ -157,12 +177,13 @@ def running(folder: Path) -> Iterator[Broker]:
         Neither Java and Maven nor Docker are at hand, or the jars can't be fetched.
     """
     runtime = _Runtime(folder, image=_pick())
-    ports = dict(zip(("plaintext", "sasl", "ssl", "misled", "controller"), _free_ports(5), strict=True))
+    ports = dict(zip(LISTENERS, _free_ports(len(LISTENERS)), strict=True))
     properties = folder / "server.properties"
-    properties.write_text(PROPERTIES.format(folder=folder, **ports))
-    cafile, other_cafile = _certificate(runtime, "broker"), _certificate(runtime, "other")
+    own, other, clients = _certificates(folder)
+    properties.write_text(PROPERTIES.format(folder=folder, clients=clients.path, **ports))
     cluster = uuid.uuid4().hex[:22]
-    _run(runtime.kafka("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)))
+    users = [f"--add-scram=SCRAM-SHA-512=[name={name},password={password}]" for name, password in SCRAM.items()]
+    _run(runtime.kafka("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), *users))
     log = folder / "broker.log"
     name = f"streamdrift-test-{secrets.token_hex(4)}"
     with log.open("wb") as out:
@@ -175,9 +196,15 @@ def running(folder: Path) -> Iterator[Broker]:
         )
     try:
         _wait(process, ports["plaintext"], log)
-        here = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-        container = name if runtime.image else ""
-        yield Broker(cafile=cafile, other_cafile=other_cafile, process=process.pid, container=container, **here)
+        here = {name: f"{'localhost' if name in BY_NAME else '127.0.0.1'}:{port}" for name, port in ports.items()}
+        yield Broker(
+            cafile=own.path,
+            other_cafile=other.path,
+            clients=clients,
+            process=process.pid,
+            container=name if runtime.image else "",
+            **here,
+        )
     finally:
         process.send_signal(signal.SIGTERM if runtime.image else signal.SIGKILL)
         process.wait(30)
@@ -230,14 +257,14 @@ def _fetch() -> None:
         partial.rename(_libs())
 
 
-def _certificate(runtime: _Runtime, name: str) -> Path:
-    """Make a self-signed certificate for localhost with its key in ``name.p12``; return it as PEM."""
-    store, pem = runtime.folder / f"{name}.p12", runtime.folder / f"{name}.pem"
-    opened = ["-keystore", str(store), "-storetype", "PKCS12", "-storepass", "password", "-alias", name]
-    names = ["-dname", f"CN={name}", "-ext", "san=dns:localhost", "-ext", "bc:c"]
-    _run(runtime.command("keytool", "-genkeypair", "-keyalg", "EC", "-validity", "30", *names, *opened))
-    _run(runtime.command("keytool", "-exportcert", "-rfc", "-file", str(pem), *opened))
-    return pem
+def _certificates(folder: Path) -> tuple[Certificate, Certificate, Certificate]:
+    """Make the broker's certificate, a stranger's, and the authority of the clients."""
+    try:
+        own, other, clients = (authority(folder, name) for name in ("broker", "other", "clients"))
+    except NoCertificateError as e:
+        raise NoBrokerError(str(e)) from None
+    (folder / "keystore.pem").write_text(own.key.read_text() + own.path.read_text())
+    return own, other, clients
 
 
 def _run(command: list[str]) -> None:

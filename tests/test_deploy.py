@@ -47,7 +47,7 @@ EXAMPLES = {
     "stage": ("assemble", "detect", "escalate"),
     "kind": ("drift", "anomaly"),
     "status": ("firing", "resolved"),
-    "outcome": ("delivered", "dead", "joined", "orphan"),
+    "outcome": ("delivered", "dead", "joined", "orphan", "failed"),
 }
 """Label values that the queries ask for; any other label has one made up."""
 

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from streamdrift.settings import KafkaSettings, Settings, TopicSettings
-from streamdrift.transports.kafka import KafkaSink, create_topics
+from streamdrift.transports.kafka import create_topics
 from tests.detect.test_bank import detect, records, traffic
 from tests.transports.clock import RealClock
 
@@ -27,11 +28,15 @@ def test_the_consumer_prints_each_firing_alert_once(kafka_settings: KafkaSetting
     settings = Settings(kafka=kafka_settings, topics=TopicSettings(alerts=f"{topic_prefix}drift-alerts"))
     create_topics(settings, RealClock())
     alerts = detect(records(traffic()))
-    sink = KafkaSink(kafka_settings, RealClock())
-    for alert in [*alerts, *alerts]:  # at least once
-        sink.send(settings.topics.alerts, alert.to_cloudevent(), b"m", alert.headers())
-    sink.flush(30)
-    sink.close()
+    producer = KafkaProducer(bootstrap_servers=kafka_settings.bootstrap_servers, transactional_id=topic_prefix)
+    producer.init_transactions()
+    for end in (producer.abort_transaction, producer.commit_transaction):  # a crash, and what came after it
+        producer.begin_transaction()
+        for alert in alerts:
+            producer.send(settings.topics.alerts, alert.to_cloudevent(), b"m", list(alert.headers()))
+        producer.flush(30)
+        end()
+    producer.close()
     (code,) = python_blocks()
     code = code.replace('"drift-alerts"', json.dumps(settings.topics.alerts))
     code = code.replace('"broker:9092"', json.dumps(kafka_settings.bootstrap_servers))

@@ -160,3 +160,24 @@ def test_imports_go_downward() -> None:
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+RUNS_WHAT_IT_READS = {"cloudpickle", "dill", "joblib", "marshal", "multiprocessing", "pickle", "shelve", "yaml"}
+"""Modules that make objects of any class of what they read; multiprocessing does between processes."""
+CALLS = {"eval", "exec", "__import__", "load_module", "np.load", "numpy.load"}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
+def test_nothing_runs_what_it_reads(module: Path) -> None:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        place = f"{module.name}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & RUNS_WHAT_IT_READS, place
+        elif isinstance(node, ast.ImportFrom):
+            assert str(node.module).split(".")[0] not in RUNS_WHAT_IT_READS, place
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in CALLS, place
+            assert not any(keyword.arg == "allow_pickle" for keyword in node.keywords), place
+            if called.endswith("import_module"):
+                assert isinstance(node.args[0], ast.Constant), f"{place}: a module by a name that is read"

@@ -45,13 +45,18 @@ class Age:
     def passed(self, block: Block) -> None:
         """As ``of``, where nobody asks for the age at each row: an assembler's counts rise from row to row."""
         source, first, last = int(block.source[0]), int(block.model_row[0]), int(block.model_row[-1])
-        known = self._of.get(block.sources[source])
-        if known is None or first <= known[0] or not (block.source == source).all():
+        if not ((block.source == source).all() and self.went_on(block.sources[source], first, last)):
             self.of(block)
-            return
+
+    def went_on(self, source: Partition, first: int, last: int) -> bool:
+        """Note rows of one source, of which the first and the last were counted as these; False where ``of`` has to be asked."""
+        known = self._of.get(source)
+        if known is None or first <= known[0]:
+            return False
         age = known[1] + last - known[0]
-        self._of[block.sources[source]] = self._last = last, age
+        self._of[source] = self._last = last, age
         self._age = max(self._age, age)
+        return True
 
     def _on(self, source: Partition, counts: Ints, counts_before: Ints, ages_before: Ints) -> Ints:
         """(n,) the age at each row of a source partition, by what was counted then."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.detect import embedding, explain
@@ -17,6 +18,7 @@ from streamdrift.detect.group import Group, Told
 from streamdrift.detect.rebaseline import Order, Orders, due, names, pieces, reaches
 from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
+from streamdrift.detect.together import Numbers, Together
 from streamdrift.detect.traffic import FEATURE, Traffic, TrafficSettings
 from streamdrift.detect.value_watch import WatchSettings
 from streamdrift.detect.versions import ROLES, Versions
@@ -60,6 +62,8 @@ class Bank:
         self._overflown: set[str] = set()
         self._traffic: dict[str, Traffic] = {}
         self._silence = Silence()
+        self._ordinary = kernels.engine(settings.engine).ordinary
+        self._numbers: dict[tuple[str, str], Numbers] = {}
         self._orders = Orders()
         self.recorded = False
         self.invalid: Counter[str] = Counter()
@@ -155,17 +159,25 @@ class Bank:
         held = self._held.get((rows.stream, rows.model), {}) if rows.model in self._overflown else None
         # by first row, so that who gets the last place does not depend on how the events were cut into blocks
         segments = sorted(rows.segments(wanted, held), key=lambda s: (int(s[1][0]), next(iter(s[0]))))
+        together = self._together(rows)
         for segment, where in segments:
             group = self._group(rows, segment)
             if group is None:
                 told += self._overflow(rows, int(where[0]))
-            else:
+            elif together is None or not together.add(group, where, segment):
                 told += group.update(rows.take(where, segment), self)
+        for group, where, segment, taken in () if together is None else together.advance():
+            told += group.go_on(rows.take(where, segment), self, taken)
         if held is not None and (
             full := self._full(rows.model)
         ):  # places never come free: what is beyond is only counted
             self.limits_hit[full] += rows.segments_count(wanted) - len(segments)
         return told
+
+    def _together(self, rows: Block) -> Together | None:
+        if self._ordinary is None or self.recorded:
+            return None
+        return Together.of(self._ordinary, rows, self._numbers.setdefault((rows.stream, rows.model), Numbers()))
 
     def _group(self, block: Block, segment: dict[str, str]) -> Group | None:
         name = "".join(f"{dimension}={value}" for dimension, value in segment.items())

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from streamdrift.blocks.column import NUMBER, TEXT, Bools, Codes, Column, Floats, Ints
+from streamdrift.kernels import Ordinary
 
 BINS = 20
 TOP_CATEGORIES = 15
@@ -140,11 +143,15 @@ class Reference:
         unknown = float(len(self.categories)) if self._tail is None else self._tail.unknown
         return np.array([self.categories.get(text, unknown) for text in texts], np.float64)
 
-    def compared(self) -> dict[str, Any]:
-        """Return what the compiled watch ranks and standardises by."""
-        distinct, below = self._ranked
+    def compared(self, ordinary: Ordinary) -> dict[str, Any]:
+        """Return what the compiled watch ranks and standardises by; from here on both look into the same memory."""
+        ordered = ordinary.ordered(*self._ranked)
+        distinct, below = ordered.arrays
+        self._ranked = distinct, _once(self.n) if below is None else below
+        if self._tail is None:
+            self._counted = self._ranked
         tail = math.inf if self._tail is None else self._tail.first
-        return {"distinct": distinct, "below": below, "tail": tail, "mean": self.mean, "sd": self.sd}
+        return {"ordered": ordered, "tail": tail, "mean": self.mean, "sd": self.sd}
 
     def summary(self) -> dict[str, Any]:
         """The ``reference`` of an alert."""
@@ -224,6 +231,14 @@ def _counted(values: Floats) -> tuple[Floats, Codes]:
     """Distinct values, and how many are below each; infinity, which no value equals, saves a bounds check."""
     distinct, counts = np.unique(values, return_counts=True)
     return np.append(distinct, math.inf), np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+@lru_cache(maxsize=256)
+def _once(n: int) -> npt.NDArray[np.int32]:
+    """Values below each of n that are there once: the same for all references of n such values."""
+    below = np.arange(n + 1, dtype=np.int32)
+    below.flags.writeable = False
+    return below
 
 
 def build(

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from streamdrift.detect.baseline import significant
 from streamdrift.settings import PolicySettings
@@ -121,7 +122,13 @@ def budget(policy: PolicySettings, rows: tuple[int, int], span_ms: float, lanes:
 
 def held_to(policy: PolicySettings, found: Budget) -> PolicySettings:
     """Return the policy with the threshold of the budget."""
-    return policy if found.threshold == policy.threshold else policy.model_copy(update={"threshold": found.threshold})
+    return policy if found.threshold == policy.threshold else _with(policy, found.threshold)
+
+
+@lru_cache(maxsize=256)
+def _with(policy: PolicySettings, threshold: float) -> PolicySettings:
+    """Return the policy with a threshold: one for all the series that have it, not two kilobytes for each."""
+    return policy.model_copy(update={"threshold": threshold})
 
 
 def in_words(policy: PolicySettings) -> str:

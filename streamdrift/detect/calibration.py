@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -105,7 +105,7 @@ def joined(parts: Sequence[Calibration]) -> Calibration:
     return Calibration(mean, sd, size, low, high, skew_up, skew_down, n)
 
 
-def unjudged(count: int) -> Calibration:
+def _unjudged(count: int) -> Calibration:
     """Return the calibration of scores that are summed, and never give evidence."""
     per_window, per_score = np.zeros((len(WINDOWS), count)), np.zeros(count)
     ones = np.ones(count)
@@ -124,7 +124,22 @@ def calibrate(scores: Ints, parameters: int = 0, day_events: float = 1.0) -> Cal
     unsure = 1 + parameters * np.maximum(0.0, 1 - WINDOWS * STRETCH / day_events)
     found = _calibrate(scores, None, unsure)
     restless: Bools = np.any(found[1] > 0, axis=1)  # a window that one score can't be trusted at, none can
-    return _calibrate(scores, restless, unsure)[0] if restless.any() else found[0]
+    return _compact(_calibrate(scores, restless, unsure)[0] if restless.any() else found[0])
+
+
+def _compact(found: Calibration) -> Calibration:
+    """Return the same in as little memory as it takes: it is held for each series."""
+    nothing = _nothing(len(found.mean))
+    low, high = (array.copy() if array.any() else nothing for array in (found.low, found.high))
+    skew_up, skew_down = found.skew_up.copy(), found.skew_down.copy()
+    return Calibration(found.mean, found.sd, found.size.copy(), low, high, skew_up, skew_down, found.n, found.worth)
+
+
+@lru_cache(maxsize=8)
+def _nothing(c: int) -> Floats:
+    nothing = np.zeros((len(WINDOWS), c))
+    nothing.flags.writeable = False
+    return nothing
 
 
 def _calibrate(scores: Ints, forced: Bools | None, unsure: Floats) -> tuple[Calibration, Floats]:
@@ -246,21 +261,30 @@ def _chi2_quantile(dof: float) -> float:
     return (1 - 2 / (9 * dof) + LEVEL * math.sqrt(2 / (9 * dof))) ** 3
 
 
-def share_calibration(hits: int, n: int, flags: Ints | None = None, *, rise: bool = True) -> Calibration:
+def share_calibration(
+    hits: int, n: int, flags: Ints | None = None, notes: int = 0, *, rise: bool = True
+) -> Calibration:
     """Calibration of a share of events that had ``hits`` in n reference events.
 
     ``flags``, the (n, 1) scores of the reference, lets its own dependence speak where there are enough hits; where it comes in spells
     so long that no window could prove anything, only a spell is told that is far longer than any, of hits (``rise``) or of none. A share
-    of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio.
+    of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio. So many
+    ``notes`` are scores that are summed and not judged.
     """
+    if flags is not None and min(hits, n - hits) >= HITS_MIN:
+        return joined([_with_spells(calibrate(flags), flags[:, 0] > 0, rise=rise), _unjudged(notes)])
+    return _by_chance(hits, n, notes)
+
+
+@lru_cache(maxsize=1024)
+def _by_chance(hits: int, n: int, notes: int) -> Calibration:
+    """As above, of independent events: the same for thousands of series, in which nothing is missing."""
     p = (hits + 0.5) / (n + 1)
     sd = math.sqrt(p * (1 - p))
-    if flags is not None and min(hits, n - hits) >= HITS_MIN:
-        return _with_spells(calibrate(flags), flags[:, 0] > 0, rise=rise)
     lengths = (WINDOWS * STRETCH)[:, None].astype(np.float64)
     skew = (1 - 2 * p) / sd
     zeros = np.zeros((len(WINDOWS), 1))
-    return Calibration(
+    own = Calibration(
         np.array([p]),
         np.array([sd]),
         1 / (1 / lengths + 1 / n),
@@ -271,6 +295,7 @@ def share_calibration(hits: int, n: int, flags: Ints | None = None, *, rise: boo
         np.array([float(n)]),
         float(n),
     )
+    return joined([own, _unjudged(notes)])
 
 
 def _with_spells(found: Calibration, flags: Bools, *, rise: bool) -> Calibration:
@@ -280,14 +305,16 @@ def _with_spells(found: Calibration, flags: Bools, *, rise: bool) -> Calibration
     as empty, but for a tenth of what is not, or is, in the reference.
     """
     mean, sd = float(found.mean[0]), float(found.sd[0])
-    bound, skew, room = (found.high, found.skew_up, 1 - mean) if rise else (found.low, found.skew_down, mean)
+    size, low, high = found.size.copy(), found.low.copy(), found.high.copy()
+    bound, skew, room = (high, found.skew_up, 1 - mean) if rise else (low, found.skew_down, mean)
     most = np.array([max(0.0, room / sd - abs(float(bound[-1, 0])))])
     edges = np.flatnonzero(np.concatenate([[True], flags[1:] != flags[:-1], [True]]))
     longest = int(np.diff(edges)[flags[edges[:-1]] == rise].max())
-    if float(found.size[-1, 0] * rate(most, float(skew[0]))[0]) < PROVEN and SPELLS * longest <= LONGEST * STRETCH:
-        bound[-1, 0] = (0.9 if rise else -0.9) * room / sd
-        found.size[-1, 0] = 8 * PROVEN / float(rate(np.array([0.1 * room / sd]), float(skew[0]))[0])
-    return found
+    if float(size[-1, 0] * rate(most, float(skew[0]))[0]) >= PROVEN or SPELLS * longest > LONGEST * STRETCH:
+        return found
+    bound[-1, 0] = (0.9 if rise else -0.9) * room / sd
+    size[-1, 0] = 8 * PROVEN / float(rate(np.array([0.1 * room / sd]), float(skew[0]))[0])
+    return replace(found, size=size, low=low, high=high)
 
 
 def rate(excess: Floats, skew: Floats | float) -> Floats:

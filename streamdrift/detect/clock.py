@@ -34,6 +34,8 @@ FOLLOWS = 0.5
 """Slope of a day's hours on the other days' course, pooled over the days, from which the course foretells."""
 DAYS_SHARE = 0.75
 """Share of the days that must follow at all."""
+BOUND = 16 << 20
+"""Expected score, as an integer, up to which the compiled watch takes it; scores themselves are at most 9."""
 ENERGY = 30.0
 """Least sum of squares of the course over the window, in score variances: beyond chi-squared .9999 with six degrees."""
 
@@ -58,6 +60,11 @@ class ClockProfile:
     week: npt.NDArray[np.int32]
     parameters: int
     day_events: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it takes no more off a score than the compiled watch counts with; a fit to a few hours of a day may."""
+        return bool(max(np.abs(self.day).max(initial=0), np.abs(self.week).max(initial=0)) <= BOUND)
 
     def tables(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """Return ``day`` and ``week``, for the compiled watch."""

@@ -30,6 +30,9 @@ ONSET_NATS = 3.0
 _LENGTHS = (WINDOWS * (STRETCH * UNIT))[:, None]
 
 
+LENT: Ints = np.zeros(0, np.int64)
+LENT_SUMS: Ints = np.zeros((0, 1), np.int64)
+"""In place of a state that is elsewhere."""
 Bounds = tuple[Ints, Ints]
 """(S, C) sums from which, downwards and upwards, the evidence may reach the threshold."""
 Judged = tuple[list[Floats], float, bool, bool]
@@ -135,13 +138,18 @@ class Scan:
 
         With ``bounds``, also None where no sum leaves them: most evidence is of no interest, and costs much more to compute.
         """
-        n = len(scores)
-        if not n:
+        if not len(scores):
             return None
-        starts = np.arange(STRETCH - self._filled, n, STRETCH)
-        if self._filled or not len(starts) or starts[0] != 0:
-            starts = np.concatenate([[0], starts])
-        sums = np.add.reduceat(scores, starts, axis=0)
+        return self.update_sums(np.add.reduceat(scores, self.starts(len(scores)), axis=0), times, bounds)
+
+    def starts(self, n: int) -> Ints:
+        """Indices, into the next n events, of those that begin a stretch; and of the first, which may go on with one."""
+        begun: Ints = np.arange(STRETCH - self._filled if self._filled else 0, n, STRETCH)
+        return np.concatenate([[0], begun]) if self._filled else begun
+
+    def update_sums(self, sums: Ints, times: Ints, bounds: Bounds | None = None) -> Evidence | None:
+        """As ``update``, of the (n,) events at least one, whose scores are summed from each of ``starts`` on; changes the sums."""
+        n, starts = len(times), self.starts(len(times))
         sums[0] += self._partial
         firsts = times[starts]
         if self._filled:
@@ -195,6 +203,10 @@ class Scan:
         """Go on from a state."""
         self._history, self._firsts, self._partial, self._partial_time, self._filled, self.stretches = told
 
+    def let_go(self) -> None:
+        """Hold no state: it was told to whoever goes on from it, and will be adopted again."""
+        self._history, self._firsts, self._partial = LENT_SUMS, LENT, LENT
+
     def judged(self, threshold: float) -> Judged:
         """Return what the compiled scan needs to know."""
         k = self.calibration
@@ -233,13 +245,13 @@ class Scan:
         prefix = np.concatenate([self._history, self._history[-1] + np.cumsum(sums, axis=0)])
         times = np.concatenate([self._firsts, firsts])
         at = np.arange(len(prefix) - m, len(prefix))
-        back = at[:, None] - WINDOWS
-        spans = prefix[at][:, None, :] - prefix[np.maximum(back, 0)]
         self._history, self._firsts = prefix[-(LONGEST + 1) :].copy(), times[-LONGEST:].copy()
         stretch = self.stretches + 1 + np.arange(m)
         self.stretches += m
-        if bounds is not None and not (((spans <= bounds[0]) | (spans >= bounds[1])).any(axis=2) & (back >= 0)).any():
+        if bounds is not None and not _leaves(prefix, m, bounds):
             return None
+        back = at[:, None] - WINDOWS
+        spans = prefix[at][:, None, :] - prefix[np.maximum(back, 0)]
         t = self._evidence((spans / _LENGTHS - self.calibration.mean) / self.calibration.sd)
         t[back < 0] = 0.0
         return Evidence(ends, stretch, t, prefix, times, self.calibration)
@@ -262,3 +274,15 @@ class Scan:
                     half = k.n[some[2]] / 2
                     t[some] = np.maximum(t[some], half * np.log1p(size * rate(excess[some], gamma) / half))
         return t
+
+
+def _leaves(prefix: Ints, m: int, bounds: Bounds) -> bool:
+    """Whether the sum of any window that ends with one of the last m stretches leaves its bounds."""
+    for window, low, high in zip(WINDOWS.tolist(), *bounds, strict=True):
+        first = max(len(prefix) - m, window)
+        if first >= len(prefix):
+            break  # it reaches back beyond the scan's beginning, and so do the longer ones
+        spans = prefix[first:] - prefix[first - window : len(prefix) - window]
+        if (spans <= low).any() or (spans >= high).any():
+            return True
+    return False

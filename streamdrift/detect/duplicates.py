@@ -58,10 +58,14 @@ class RecentIds:
     def distances(self, ids: Ids) -> Ints:
         """Take the ids of the next (n,) events; return how many events ago each came last, 0 where not within reach."""
         young, first = self._young, self._events
-        before = self._older(ids).tolist()
-        for i, one in enumerate(ids.tolist()):
-            before[i] = young.get(one, before[i])
-            young[one] = first + i
+        before, listed = self._older(ids).tolist(), ids.tolist()
+        if len(set(listed)) == len(listed):  # the usual case, without a loop
+            before = list(map(young.get, listed, before))
+            young.update(zip(listed, range(first, first + len(listed)), strict=True))
+        else:
+            for i, one in enumerate(listed):
+                before[i] = young.get(one, before[i])
+                young[one] = first + i
         self._events += len(ids)
         if len(young) > self._young_max:
             self._sort_in()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Ints
-from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, joined, share_calibration, unjudged
+from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, share_calibration
 from streamdrift.detect.confirm import Evidence, Judged, Scan
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings
@@ -29,7 +29,7 @@ class ShareLane:
 
     def __init__(self, flags: Bools, policy: PolicySettings, notes: int = 0, events_min: int = 1) -> None:
         self.n, self.hits = len(flags), int(flags.sum())
-        self.scan = Scan(joined([share_calibration(self.hits, self.n, _scores(flags)), unjudged(notes)]), down=False)
+        self.scan = Scan(share_calibration(self.hits, self.n, _scores(flags), notes), down=False)
         self._lane = Lane(policy, is_fault=True)
         self._events_min = events_min
         self.threshold = policy.threshold

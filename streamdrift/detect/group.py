@@ -19,8 +19,10 @@ from streamdrift.detect.learning import first_present
 from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, names, pieces
 from streamdrift.detect.series import Rows, Series
+from streamdrift.detect.together import Lent, Together
 from streamdrift.detect.versions import Versions, role
 from streamdrift.kernels import Handed
+from streamdrift.ports import Partition
 
 Told = list[tuple[int, Alert]]
 """Alerts with their place in the batch."""
@@ -62,6 +64,7 @@ class Group:
         self._first_model_row = 0
         self._last_model_row = 0
         self._share = 1.0
+        self._lent: Lent | None = None
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""
@@ -81,6 +84,28 @@ class Group:
             told += self._feed(part, bank)
         return told
 
+    def lent_to(self, block: Together, rows: Ints) -> Lent | None:
+        """Return the series where all of them are lent, and may be given these rows of a block with those of other groups."""
+        lent = self._lent
+        if lent is None or lent.names is not block.numbers.names or lent.version not in {None, block.version}:
+            lent = self._lent = block.lend(self.series)
+        return None if lent is None or self.waiting or block.has(lent.unknown, rows) else lent
+
+    def go_on(self, rows: Block, bank: Makes, taken: dict[str, int]) -> Told:
+        """As ``update``, where the compiled watches have taken so many of the rows, by feature."""
+        self._lent = None
+        return self._watch(rows, bank, taken)
+
+    def passed(self, source: Partition, first: int, last: int, n: int) -> bool:
+        """Note n rows of a source that all were taken, of which the assembler counted these as first and last.
+
+        Returns False where the rows themselves must be looked at.
+        """
+        if not self._age.went_on(source, first, last):
+            return False
+        self._count(first, last, n)
+        return True
+
     def _forget(self, order: Order, rows: Block) -> list[Alert]:
         if not order.features:  # its measures are learned anew: so are the centroids that they hang on
             self._embeddings.clear()
@@ -88,15 +113,19 @@ class Group:
         return [alert for series in named for alert in series.forget(rows, order, self._share)]
 
     def _feed(self, rows: Block, bank: Makes) -> Told:
+        self._lent = None
         rows = self._with_embeddings(rows, bank)
         self._add_series(rows, bank)
-        ordinary = {} if bank.recorded else self._ordinary(rows)
+        return self._watch(rows, bank, {} if bank.recorded else self._ordinary(rows))
+
+    def _watch(self, rows: Block, bank: Makes, ordinary: Mapping[str, int]) -> Told:
+        """Give the rows to the series that have not taken them all yet."""
         rest = [(f, s, taken) for f, s in self.series.items() if s and (taken := ordinary.get(f)) != len(rows)]
         if not rest:
-            self._shares(rows, slice(-1, None))
+            self._count(int(rows.model_row[0]), int(rows.model_row[-1]), len(rows))
             self._age.passed(rows)
             return []
-        context = Rows(rows, self._shares(rows, slice(None)), self._age.of(rows), bank.recorded)
+        context = Rows(rows, self._shares(rows), self._age.of(rows), bank.recorded)
         told: Told = []
         nothing: Column | None = None
         for feature, series, taken in rest:
@@ -149,17 +178,24 @@ class Group:
                 if series is not None or len(self.series) < REFUSED_MAX:
                     self.series[name] = series
 
-    def _shares(self, rows: Block, asked: slice) -> Floats:
-        """(n,) share of the model's rows that came to this group, as of each row that is asked for; the last one is."""
-        counted = rows.model_row
-        if int(counted[0]) <= self._last_model_row or not self._first_model_row:
-            self._rows, self._first_model_row = 0, int(counted[0])  # the assembler began to count anew
-        self._last_model_row = int(counted[-1])
-        own = np.arange(self._rows + 1, self._rows + len(rows) + 1)[asked]
-        self._rows += len(rows)
-        shares: Floats = np.minimum(own / np.maximum(counted[asked] - self._first_model_row + 1, 1), 1.0)
-        self._share = float(shares[-1])
+    def _shares(self, rows: Block) -> Floats:
+        """(n,) share of the model's rows that came to this group, as of each row."""
+        counted, before = rows.model_row, self._rows
+        if self._count(int(counted[0]), int(counted[-1]), len(rows)):
+            before = 0
+        own = np.arange(before + 1, before + len(rows) + 1)
+        shares: Floats = np.minimum(own / np.maximum(counted - self._first_model_row + 1, 1), 1.0)
         return shares
+
+    def _count(self, first: int, last: int, n: int) -> bool:
+        """Count n rows, the first and the last of them counted by the assembler as these; return whether it began anew."""
+        anew = first <= self._last_model_row or not self._first_model_row
+        if anew:
+            self._rows, self._first_model_row = 0, first
+        self._last_model_row = last
+        self._rows += n
+        self._share = min(self._rows / max(last - self._first_model_row + 1, 1), 1.0)
+        return anew
 
 
 def _read(feature: str, quiet: Quiet, rows: Block, part: tuple[Mapping[str, Column], Ints] | None) -> Handed:

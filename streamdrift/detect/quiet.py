@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from streamdrift.blocks.column import TEXT, Column, Ints
+from streamdrift.blocks.column import TEXT, Column, Floats, Ints
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.value_watch import ValueWatch
@@ -43,7 +43,7 @@ class Quiet:
     ) -> None:
         self._values, self._kind = values, kind
         self._lanes = {name: lane for name, lane in (("missing", missing), ("invalid", invalid)) if lane is not None}
-        parts = None if values is None else values.parts() | {"scores": _scores(ordinary, values.reference.n)}
+        parts = None if values is None else values.parts(ordinary) | {"scores": _scores(ordinary, values.reference.n)}
         lanes = (None if lane is None else lane.judged() for lane in (missing, invalid))
         self.watch = ordinary.watch(kind, *lanes, parts)
         self.advance_all = ordinary.advance
@@ -60,9 +60,20 @@ class Quiet:
 
     def handed(self, column: Column, *, cut: bool) -> Handed:
         """Return a column as the compiled watch takes it; ``cut`` says that rows have yet to be cut out of it."""
-        if self._kind == TEXT and self._values is not None and column.codes is not None:
-            return column.numbers, column.kinds, column.codes, self._values.reference.places(column.texts), cut
+        if (places := self.places(column)) is not None:
+            return column.numbers, column.kinds, column.codes, places, cut
         return column.numbers, column.kinds, None, None, cut
+
+    @property
+    def is_of_texts(self) -> bool:
+        """Whether it watches texts."""
+        return self._kind == TEXT and self._values is not None
+
+    def places(self, column: Column) -> Floats | None:
+        """(t,) place of each of a column's texts in the reference; None where none is looked for."""
+        if self._kind != TEXT or self._values is None or column.codes is None:
+            return None
+        return self._values.reference.places(column.texts)
 
     def home(self) -> None:
         """Have the state where the reference engine looks for it."""
@@ -87,6 +98,10 @@ class Quiet:
         told |= {name: lane.scan.told() for name, lane in self._lanes.items()}
         self.watch.adopt(told)
         self._lent = True
+        for lane in self._lanes.values():
+            lane.scan.let_go()
+        if self._values is not None:
+            self._values.let_go()
         return True
 
 

@@ -287,8 +287,10 @@ class _Shares:
 
     def update(self, block: Block, begin: int) -> list[tuple[int, dict[str, str], Change]]:
         times = block.time[begin:]
+        if not len(times):
+            return []
         is_open = any(lane.is_open for lane in self._lanes)
-        evidence = self._scan.update(self._scores(block, begin), times, None if is_open else self._bounds)
+        evidence = self._scan.update_sums(self._sums(block, begin), times, None if is_open else self._bounds)
         if evidence is None:
             return []
         peaks = evidence.t.max(axis=(0, 1))
@@ -301,13 +303,21 @@ class _Shares:
                 found += [(v.end, segment, self._change(v, own, self._shares[i])) for v in verdicts]
         return found
 
-    def _scores(self, block: Block, begin: int) -> Ints:
-        scores = np.zeros((len(block) - begin, len(self._names)), np.int64)
-        for i, (dimension, value) in enumerate(self._names):
+    def _sums(self, block: Block, begin: int) -> Ints:
+        """(p, S) events of each segment, as scores, from each of the scan's starts to the next."""
+        n = len(block) - begin
+        starts = self._scan.starts(n)
+        piece = np.repeat(np.arange(len(starts)), np.diff(starts, append=n)) * len(self._names)
+        sums = np.zeros(len(starts) * len(self._names), np.int64)
+        lanes = {name: lane for lane, name in enumerate(self._names)}
+        for dimension in dict(self._names):
             coded = block.dimensions.get(dimension)
-            if coded is not None and value in coded.values:
-                scores[coded.codes[begin:] == coded.values.index(value), i] = UNIT
-        return scores
+            if coded is not None:
+                places = np.array([lanes.get((dimension, value), -1) for value in coded.values] + [-1])
+                of_row = places[coded.codes[begin:]]  # -1, no value, is the last
+                hits = piece[of_row >= 0] + of_row[of_row >= 0]
+                sums += np.bincount(hits, minlength=len(sums)) * UNIT
+        return sums.reshape(len(starts), len(self._names))
 
     def _change(self, verdict: Verdict, evidence: Evidence, share: float) -> Change:
         now = evidence.mean(verdict.j, verdict.back, 0)

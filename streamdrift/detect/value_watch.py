@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,12 +24,14 @@ from streamdrift.detect.frozen import Frozen
 from streamdrift.detect.ks import Ks
 from streamdrift.detect.page_hinkley import PageHinkley
 from streamdrift.detect.policy import Lane, Verdict
+from streamdrift.kernels import Ordinary
 from streamdrift.settings import AnomalySettings, DetectorSettings, EngineChoice, PolicySettings, ReferenceSettings
 
 RECENT = 512
 """Values kept to show what is current."""
 COMPILED = ("adwin", "page_hinkley", "ks")
 """Detectors that the compiled watch runs, in its order."""
+NO_VALUES: Floats = np.empty(0)
 NEVER = -(10**12)
 """Number of the latest flagged value where there was none."""
 
@@ -113,7 +115,8 @@ class ValueWatch:
     @property
     def is_plain(self) -> bool:
         """Whether the compiled watch knows all that is done here: the scan confirms, and every detector is compiled."""
-        return self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
+        compiled = self._settings.policy.confirm != "off" and {d.name for d in self.detectors} <= set(COMPILED)
+        return compiled and (self._clock is None or self._clock.is_bounded)
 
     @property
     def is_calm(self) -> bool:
@@ -122,11 +125,11 @@ class ValueWatch:
         frozen = self._frozen is not None and self._frozen.is_frozen
         return not (self.lane.is_open or frozen or any(lane is not None and lane.is_open for lane in lanes))
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self, ordinary: Ordinary) -> dict[str, Any]:
         """Return what the compiled watch is made of."""
         far, unseen = self._far_out, self._unseen
         return {
-            **self.reference.compared(),
+            **self.reference.compared(ordinary),
             **{detector.name: getattr(detector, "kernel", None) for detector in self.detectors},
             "scan": self._scan.judged(self._settings.policy.threshold),
             "clock": None if self._clock is None else self._clock.tables(),
@@ -161,6 +164,18 @@ class ValueWatch:
             if name in self._flagged:
                 self._flagged[name], self._last_flag[name] = count, latest
         self._recent, self._seen = told["recent"], told["seen"]
+
+    def let_go(self) -> None:
+        """Hold no state that ordinary values change: it was told to whoever goes on from it, and will be adopted again."""
+        self._recent = NO_VALUES
+        for scan in self._scans():
+            scan.let_go()
+
+    def _scans(self) -> Iterator[Scan]:
+        yield self._scan
+        for lane in (self._unseen, None if self._far_out is None else self._far_out.lane):
+            if lane is not None:
+                yield lane.scan
 
     @property
     def table(self) -> Ints:

@@ -11,12 +11,13 @@ from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.block import Block
 from streamdrift.detect.bank import Bank
 from streamdrift.embedded.run import EmbeddedRun
-from streamdrift.pipeline import Direct, Output, dead_letters
+from streamdrift.pipeline import Direct, dead_letters
 from streamdrift.ports import Source
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.files import FileSink, FileSource
 from streamdrift.tune.findings import Seen
+from streamdrift.worker import Output
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from streamdrift.blocks.assemble import Assembler
 from streamdrift.embedded.incidents import heat_map
 from streamdrift.events.label import Label
 from streamdrift.kernels.decode import assembler
-from streamdrift.pipeline import Direct, Output
+from streamdrift.pipeline import Direct
 from streamdrift.ports import Record, Sink, Source
 from streamdrift.report import HeatMap
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
+from streamdrift.worker import Output
 
 FLUSH_S = 30.0
 

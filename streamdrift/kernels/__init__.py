@@ -11,6 +11,7 @@ from streamdrift.kernels.engine import Handed as Handed
 from streamdrift.kernels.engine import Kernel as Kernel
 from streamdrift.kernels.engine import KsKernel as KsKernel
 from streamdrift.kernels.engine import Ordinary as Ordinary
+from streamdrift.kernels.engine import Watches as Watches
 from streamdrift.kernels.engine import compiled as compiled
 from streamdrift.kernels.engine import engine as engine
 from streamdrift.kernels.engine import told as told

@@ -92,6 +92,25 @@ class Watch(Protocol):
         ...
 
 
+class Ordered(Protocol):
+    """The distinct values of a reference window, infinity at their end, and how many values lie below each."""
+
+    @property
+    def arrays(self) -> tuple[Floats, Codes | None]:
+        """Read-only views of both; no counts where every value is there once."""
+        ...
+
+
+class Watches(Protocol):
+    """The watches of one group, each with the number of its column."""
+
+
+Part = tuple[Watches, Ints, list[Any] | None]
+"""A group's watches, its rows, and, where some are of texts, for each of these the places of its column's texts."""
+Whole = tuple[Floats, Bytes | None, Codes | None] | None
+"""A column that no rows were cut out of: numbers, kinds, codes; None where no row has the feature."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ordinary:
     """Makes what takes ordinary days in one call."""
@@ -101,6 +120,11 @@ class Ordinary:
     """Give each watch its column of rows with these times, which rows of it where it isn't cut out; return how many each took
     before one called for a look."""
     scores: Callable[[Ints], object]
+    ordered: Callable[[Floats, Codes], Ordered]
+    watches: Callable[[Sequence[tuple[Watch, int]]], Watches]
+    advance_groups: Callable[[Sequence[Part], Sequence[Whole], Ints], list[tuple[int, list[int]]]]
+    """Give the watches of each group its rows of these columns; return the groups of which one did not take them all, and how
+    many its first watches took: those beyond took all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +157,7 @@ def engine(choice: EngineChoice = "auto") -> Engine:
             found.Adwin,
             found.PageHinkley,
             found.SlidingKs,
-            Ordinary(found.Watch, found.advance, found.Scores),
+            Ordinary(found.Watch, found.advance, found.Scores, found.Ordered, found.Watches, found.advance_groups),
         )
     if choice == "compiled":
         raise SettingsProblem(

@@ -1,7 +1,8 @@
-"""The state of river's ADWIN window, which it gives and takes as the bytes of its own pickling.
+"""The state of river's ADWIN window, which it gives and takes as bytes.
 
 Its layout is that of river 0.26.1 (bincode: little-endian, lengths in eight bytes); river is pinned, and a test holds what
-is read here against what the window says of itself.
+is read here against what the window says of itself. The methods are those that pickle would call, but nothing is pickled: the
+bytes are numbers alone, and those that go in are packed here.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from streamdrift.settings.tree import Settings
-from streamdrift.settings.values import COUNT_MAX, Allowed, Section
+from streamdrift.settings.values import COUNT_MAX, URL, Allowed, Section, url_tokens
 
 PREFIX = "STREAMDRIFT_"
 CONFIG = PREFIX + "CONFIG"
@@ -49,6 +49,11 @@ class Leaf:
     def secret(self) -> bool:
         """Whether its value must not be shown."""
         return self.type is SecretStr
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it is a URL, whose path or query can hold a token: only its host is shown."""
+        return self.allowed == URL.text
 
     @property
     def is_list(self) -> bool:
@@ -155,6 +160,11 @@ def value_at(settings: Settings, place: Place) -> Any:
 
 
 def secret_values(settings: Settings) -> tuple[str, ...]:
-    """Return every secret that is set, for the logs to leave out."""
+    """Return every secret that is set, and what may be one in a URL, for the logs to leave out."""
     values = (value_at(settings, place) for place, leaf in LEAVES.items() if leaf.secret)
-    return tuple(value.get_secret_value() for value in values if value is not None)
+    secrets = [value.get_secret_value() for value in values if value is not None]
+    for place, leaf in LEAVES.items():
+        url = value_at(settings, place) if leaf.is_url else None
+        if url is not None and url != leaf.default:
+            secrets += url_tokens(url)
+    return tuple(secrets)

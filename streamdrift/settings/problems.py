@@ -20,7 +20,6 @@ from streamdrift.settings.fields import (
     Place,
     dotted,
     environment_name,
-    is_secret,
     key,
 )
 
@@ -53,19 +52,47 @@ def shown(value: Any, *, secret: bool = False) -> str:
     return printable(json.dumps(value, separators=(",", ":"), ensure_ascii=False, default=str))
 
 
+def shown_at(place: Place, value: Any) -> str:
+    """Return a setting's value on one line: masked if it is a secret, a URL without its path and query.
+
+    >>> shown_at(("escalate", "webhook", "url"), "https://hooks.example.com/T1/abcdefgh?key=x")
+    'https://hooks.example.com/**********'
+    """
+    return shown(told(place, value))
+
+
+def told(place: Place, value: Any) -> Any:
+    """Return of a setting's value what may be told."""
+    leaf = LEAVES.get(key(place))
+    if leaf is None or value is None or value == leaf.default:
+        return value
+    if leaf.secret:
+        return MASK
+    if leaf.is_url and not isinstance(value, str):  # nobody knows what that is
+        return MASK
+    if leaf.is_url:
+        return re.sub(r"(?<![:/])[/?#](?!$).*", f"/{MASK}", _without_password(value), count=1, flags=re.DOTALL)
+    return value
+
+
 def cut(text: str) -> str:
     """Shorten what a problem repeats."""
     return text if len(text) <= SHOWN_MAX else text[:SHOWN_MAX] + "…"
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"//[^/@\s]*@", f"//{MASK}@", text)
+    r"""Mask what stands before an @ as user and password do.
+
+    >>> _without_password("https://me:pa/ss@example.com"), _without_password("me:pass@example.com:9092")
+    ('https://**********@example.com', '**********@example.com:9092')
+    """
+    return re.sub(r"(?:([A-Za-z][\w+.-]*://)|[^\s@,/]*:)[^\s@]*@", lambda m: f"{m[1] or ''}{MASK}@", text)
 
 
 def problem(place: Place, what: str, origin: str | None, value: Any = None) -> str:
     """Return the sentence for one setting: name, value, what is wrong, what is allowed, where it came from."""
     leaf = LEAVES.get(key(place))
-    repeated = "" if value is None else " = " + cut(shown(value, secret=is_secret(place)))
+    repeated = "" if value is None else " = " + cut(shown_at(place, value))
     allowed = f"; allowed: {leaf.allowed}" if leaf else ""
     where = origin or f"not set; {environment_name(place)} would set it"
     return f"{printable(dotted(place))}{repeated}: {what}{allowed} ({where})"

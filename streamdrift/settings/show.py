@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from streamdrift.settings.fields import is_secret, value_at
+from streamdrift.settings.fields import value_at
 from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded
-from streamdrift.settings.problems import MASK, shown
+from streamdrift.settings.problems import shown, told
 
 HEAD = ("setting", "value", "origin")
 
@@ -42,7 +42,7 @@ def _rows(loaded: Loaded) -> Iterator[tuple[str, Any, str]]:
     for name, origin in loaded.origins.items():
         place = tuple(name.split("."))
         value = value_at(loaded.settings, place)
-        yield name, MASK if is_secret(place) and value is not None else value, origin
+        yield name, told(place, value), origin
 
 
 def _plain(value: Any) -> Any:

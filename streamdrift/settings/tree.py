@@ -25,6 +25,7 @@ from streamdrift.settings.values import (
     Count,
     FilePath,
     Findings,
+    InstanceName,
     Name,
     Positive,
     RuleId,
@@ -73,6 +74,16 @@ class KafkaSettings(Section):
     """How long to try to reach the broker at start, before giving up with exit code 3."""
     restore_events_max: Annotated[int, Field(ge=0, le=COUNT_MAX)] = 2_000_000
     """Records per partition that are read again, muted, to rebuild detector state after a restart."""
+    delivery: Literal["exactly-once", "at-least-once"] = "exactly-once"
+    """Whether `detect` publishes with Kafka's transactions, or plainly: then a crash can repeat alerts, with the ids they had."""
+    instance: InstanceName | None = None
+    """Name of this process, the same after each restart and no other's (a StatefulSet's pod); without, the host's name and a number."""
+    session_timeout_s: Positive = 10.0
+    """How long a `detect` process may be silent before its partitions go to others; a restart within it moves none."""
+    transaction_timeout_s: Annotated[float, Field(ge=1, le=900)] = 10.0
+    """How long one commit may take. What a killed process left open holds up readers for as long."""
+    state_flush_s: Positive = 30.0
+    """How long changed state may wait before it is put away; about so much input is read again after a crash."""
     partitions: Count = 6
     """Partitions of the topics that `topics create` makes."""
     replication_factor: Count = 1

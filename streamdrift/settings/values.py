@@ -64,12 +64,36 @@ def _topic(value: str) -> str:
     return value
 
 
+def _instance(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", value) or value in {".", ".."}:
+        raise ValueError("is no name that Kafka takes for a member of a group")
+    return value
+
+
 def _servers(value: str) -> str:
+    if "@" in value:
+        raise ValueError("has a user or password in it; give those as sasl_username and sasl_password")
     for server in value.split(","):
         match = re.fullmatch(r"\s*(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})\s*", server)
         if match is None or not 1 <= int(match[1]) <= 65_535:
             raise ValueError(f"{server.strip()!r} is not host:port")
     return value
+
+
+URL = Allowed("https:// or http:// URL without a password")
+TOKEN_LENGTH_MIN = 8
+"""Shorter parts of a URL's path or query are words."""
+
+
+def url_tokens(url: str) -> list[str]:
+    """Return the parts of a URL that may be a token: path, query, and each longer part of them.
+
+    >>> url_tokens("https://hooks.example.com/T1/B1/abcdefgh?key=ijklmnop")
+    ['/T1/B1/abcdefgh', 'key=ijklmnop', 'abcdefgh', 'ijklmnop']
+    """
+    parts = urlsplit(url)
+    pieces = [piece for piece in re.split("[/&=]", f"{parts.path}/{parts.query}") if len(piece) >= TOKEN_LENGTH_MIN]
+    return [text for text in (parts.path, parts.query, *pieces) if len(text) > 1]
 
 
 def _url(value: str) -> str:
@@ -106,8 +130,9 @@ FilePath = Annotated[Path, BeforeValidator(_path), Allowed("path")]
 Secret = Annotated[SecretStr, AfterValidator(_secret), Allowed("text, not empty")]
 SigningSecret = Annotated[Secret, AfterValidator(_signing_secret), Allowed("text, or whsec_ and base64")]
 TopicName = Annotated[str, AfterValidator(_topic), Allowed("1 to 249 letters, digits, '.', '_', '-'")]
+InstanceName = Annotated[str, AfterValidator(_instance), Allowed("1 to 200 letters, digits, '.', '_', '-'")]
 Servers = Annotated[str, AfterValidator(_servers), Allowed("host:port, several with commas between them")]
-Url = Annotated[str, AfterValidator(_url), Allowed("https:// or http:// URL without a password")]
+Url = Annotated[str, AfterValidator(_url), URL]
 SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]
 RuleId = Annotated[str, AfterValidator(_rule_id)]
 

@@ -15,6 +15,9 @@ from prometheus_client import (
 STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """One batch takes a few milliseconds; past ten seconds a stage is stuck or restoring."""
 
+RESTORE_BUCKETS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""A megabyte takes about ten milliseconds to read; what it takes to take it up is the detectors'."""
+
 
 class Metrics:
     """The metrics of one process: built by the composition root, handed to whoever counts.
@@ -61,6 +64,16 @@ class Metrics:
         self.replayed = self._counter("replayed", "Records read again, muted, to rebuild state.")
         self.duplicates = self._counter("duplicates", "Records left out because they were seen before.", "stage")
         self.commits = self._counter("commits", "Commits of consumed offsets.", "stage")
+        self.transactions = self._counter("transactions", "Kafka transactions, by how they ended.", "stage", "outcome")
+        self.state_records = self._counter("state_records", "Records written to the topic of state.", "stage")
+        self.state_bytes = self._counter("state_bytes", "Bytes written to the topic of state.", "stage")
+        self.restores = Histogram(
+            "streamdrift_restore_seconds",
+            "Time it took to read one partition's state from its topic and take it up.",
+            ["stage"],
+            registry=self.registry,
+            buckets=RESTORE_BUCKETS_S,
+        )
         self.last_processed = self._gauge(
             "last_record_processed_timestamp_seconds",
             "When a stage last finished a batch, seconds since the epoch.",

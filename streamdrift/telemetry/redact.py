@@ -39,9 +39,14 @@ class Redact:
         """Return the line's fields, fit to be written."""
         return {self._text(name): self._plain(value, DEPTH_MAX) for name, value in event.items()}
 
-    def _text(self, text: str) -> str:
+    def masked(self, text: str) -> str:
+        """Return a text, however long, without the secrets."""
         for form in self._forms:
             text = text.replace(form, MASK)
+        return text
+
+    def _text(self, text: str) -> str:
+        text = self.masked(text)
         return text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX] + "…"
 
     def _plain(self, value: Any, depth: int) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from streamdrift.escalate.words import duration, moment, named
 from streamdrift.report.words import day
 from streamdrift.settings import Loaded
-from streamdrift.settings.fields import is_secret, value_at
-from streamdrift.settings.problems import MASK, shown
+from streamdrift.settings.fields import value_at
+from streamdrift.settings.problems import shown_at
 from streamdrift.tune.difference import Difference, Episode, Episodes
 from streamdrift.tune.findings import Seen
 
@@ -25,13 +24,8 @@ def changed(old: Loaded, new: Loaded) -> list[Change]:
         place = tuple(name.split("."))
         before, after = (value_at(loaded.settings, place) for loaded in (old, new))
         if before != after:
-            secret = is_secret(place)
-            found.append((name, _shown(before, secret=secret), _shown(after, secret=secret)))
+            found.append((name, shown_at(place, before), shown_at(place, after)))
     return found
-
-
-def _shown(value: Any, *, secret: bool) -> str:
-    return MASK if secret and value is not None else shown(value)
 
 
 def heading(name: str, changes: Sequence[Change]) -> str:

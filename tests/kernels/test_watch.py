@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,9 +15,13 @@ from hypothesis import strategies as st
 
 from streamdrift import kernels
 from streamdrift.alerts import Alert
+from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.block import Block
+from streamdrift.blocks.column import NUMBER, Ints
+from streamdrift.detect import baseline
 from streamdrift.detect.bank import Bank
 from streamdrift.detect.group import Group
+from streamdrift.detect.together import Together
 from streamdrift.settings import Settings
 from tests.detect.test_bank import START, detected, records
 
@@ -129,3 +134,114 @@ def test_both_engines_say_the_same_and_end_in_the_same_state(seed: int) -> None:
 @hypothesis_settings(max_examples=10)
 def test_cuts_change_nothing(seed: int, cuts: list[int]) -> None:
     assert run("compiled", seed, sorted(cuts)) == run("compiled", seed, range(500, N, 500))
+
+
+def late_in_one_segment(n: int = 3_000) -> list[dict[str, Any]]:
+    """Numbers and texts in three segments; a feature that one of them gets late, then another; another version near the end."""
+    rng = np.random.default_rng(5)
+    found = []
+    for i in range(n):
+        region = ["eu", "us", "asia"][int(rng.integers(3))]
+        features: dict[str, Any] = {"x": float(rng.standard_normal()), "c": f"c{int(rng.geometric(0.4))}"}
+        if region == "eu" or (region == "us" and i > n // 2):
+            features["z"] = float(rng.standard_normal() + 4 * (i > 3 * n // 4))
+        found.append(
+            {
+                "model": {"name": "m", "version": "2" if i > n - 300 else "1"},
+                "occurred_at": START + i * 60_000,
+                "segments": {"region": region},
+                "features": features,
+                "prediction": {"score": float(rng.random())},
+            }
+        )
+    return found
+
+
+LATE = records(late_in_one_segment())
+
+
+def late(engine: str, cuts: Sequence[int]) -> tuple[list[Alert], list[str]]:
+    tree = TREE.model_copy(update={"engine": engine})
+    bank = Bank(tree, "config")
+    alerts = detected(LATE, bank, cuts, tree)
+    return alerts, [f"{group.name} {feature} {state(series)}" for group, feature, series in bank.watched()]
+
+
+def test_groups_take_their_rows_together_and_say_what_each_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    add = Together.add
+
+    def counted(self: Together, group: Group, rows: Ints, segment: dict[str, str]) -> bool:
+        seen.append(add(self, group, rows, segment))
+        return seen[-1]
+
+    monkeypatch.setattr(Together, "add", counted)
+    cuts = range(100, len(LATE), 100)
+    compiled = late("compiled", cuts)
+    assert sum(seen) > len(seen) / 3, "next to no group was gathered: this test would show nothing"
+    assert compiled == late("reference", cuts)
+    assert {"z", "prediction.score"} <= {line.split()[1] for line in compiled[1] if "region=us" in line}
+    assert any(alert.feature == "z" and alert.segment == {"region": "us"} for alert in compiled[0])
+
+
+def test_state_that_went_home_between_two_blocks_is_taken_up_again() -> None:
+    bank, assembler, alerts = Bank(TREE, "config"), Assembler(TREE), list[Alert]()
+    for begin in range(0, len(LATE), 100):
+        for record in LATE[begin : begin + 100]:
+            assembler.add(record)
+        alerts += bank.update(assembler.take().blocks)
+        bank.heat("m")
+    assert alerts == late("reference", range(100, len(LATE), 100))[0]
+
+
+def test_a_reference_is_held_once_and_for_all() -> None:
+    ordinary = kernels.engine("compiled").ordinary
+    assert ordinary is not None
+    values = np.round(np.random.default_rng(1).standard_normal(500), 1)
+    for reference in (
+        baseline.build(NUMBER, values, [], 0.0)[0],
+        baseline.build(NUMBER, np.unique(values), [], 0.0)[0],
+    ):
+        ranks, ordered = reference.rank(values), reference.ordered
+        parts = reference.compared(ordinary)
+        distinct, below = parts["ordered"].arrays
+        assert (below is None) == (len(np.unique(ordered)) == len(ordered))
+        for array in (distinct, below):
+            if array is not None:
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0] = 0
+        assert (reference.rank(values) == ranks).all()
+        assert (reference.ordered == ordered).all()
+        del parts
+        gc.collect()
+        assert (distinct[:-1] == np.unique(ordered)).all(), "the view outlives what made it"
+
+
+@pytest.mark.parametrize(
+    ("distinct", "below"),
+    [([1.0, 2.0], [0, 1]), ([1.0, np.inf], [0]), ([1.0, np.inf], [0, 0]), ([np.inf], [1]), ([], [])],
+)
+def test_what_is_no_reference_is_refused(distinct: list[float], below: list[int]) -> None:
+    ordinary = kernels.engine("compiled").ordinary
+    assert ordinary is not None
+    with pytest.raises(ValueError, match="reference"):
+        ordinary.ordered(np.array(distinct), np.array(below, np.int32))
+
+
+def test_rows_that_a_block_does_not_have_are_refused() -> None:
+    ordinary = kernels.engine("compiled").ordinary
+    assert ordinary is not None
+    watches = ordinary.watches([(ordinary.watch(NUMBER, None, None, None), 0)])
+    column, times = (np.zeros(3), None, None), np.arange(3)
+    assert ordinary.advance_groups([(watches, np.array([0, 2]), None)], [column], times) == [(0, [0])], (
+        "it was lent nothing"
+    )
+    for part, columns in (
+        ((watches, np.array([3]), None), [column]),
+        ((watches, np.array([-1]), None), [column]),
+        ((watches, np.array([0]), None), []),
+        ((watches, np.array([0]), None), [(np.zeros(2), None, None)]),
+        ((watches, np.array([0]), [None, None]), [column]),
+    ):
+        with pytest.raises(ValueError, match="don't fit"):
+            ordinary.advance_groups([part], columns, times)

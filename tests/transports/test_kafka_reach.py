@@ -225,9 +225,9 @@ def test_a_topic_that_is_not_there(kafka_settings: KafkaSettings) -> None:
 @pytest.mark.broker
 def test_no_right_to_a_topic(kafka_broker: Broker) -> None:
     settings = KafkaSettings(bootstrap_servers=kafka_broker.sasl, **login(LIMITED))
-    with pytest.raises(BrokerProblem, match=r"looking up topic 'events' at .*: the user has no right to this topic"):
+    with pytest.raises(BrokerProblem, match=r"user 'limited' lacks READ on topic 'events', READ on group 'group'"):
         KafkaSource(settings, "events", "group", clock=RealClock())
-    with pytest.raises(BrokerProblem, match="the user has no right to this topic"):
+    with pytest.raises(BrokerProblem, match="lacks DESCRIBE on topic 'inference-events', DESCRIBE on topic '"):
         create_topics(Settings(kafka=settings), RealClock())
 
 
@@ -253,3 +253,22 @@ def test_topics_are_created_once(kafka_settings: KafkaSettings, topic_prefix: st
     )
     with pytest.raises(BrokerProblem, match=f"there are fewer brokers than copies asked for; lower {NAME}REPLICATION"):
         create_topics(more, RealClock())
+
+
+@pytest.mark.broker
+def test_the_topic_of_state_has_as_many_partitions_as_what_it_keeps_state_of(
+    kafka_settings: KafkaSettings, topic_prefix: str
+) -> None:
+    names = {name: f"{topic_prefix}{name}" for name in TopicSettings.model_fields}
+    settings = Settings(kafka=kafka_settings, topics=TopicSettings(**names))
+    admin = open_admin(kafka_settings, RealClock())
+    admin.create_topics({names["events"]: {"num_partitions": 5, "replication_factor": 1}}, wait_for_metadata=True)
+    assert create_topics(settings, RealClock())[-1] == f"{names['state']}: created, 5 partitions"
+    assert create_topics(settings, RealClock())[-1] == f"{names['state']}: exists, 5 partitions"
+    admin.create_partitions({names["events"]: 7})
+    time.sleep(0.5)
+    admin.close()
+    assert create_topics(settings, RealClock())[-1] == (
+        f"{names['state']}: exists with 5 partitions, and a topic whose state it keeps has 7; give it as many "
+        "(kafka-topics.sh --alter), which moves no state"
+    )

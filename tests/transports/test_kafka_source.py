@@ -107,10 +107,34 @@ def test_what_another_worker_took_over_is_not_committed(kafka_settings: KafkaSet
     source.close()
 
 
-def test_a_group_that_is_stuck_is_joined_anew(kafka_settings: KafkaSettings, topic: str) -> None:
+def test_a_topic_with_nothing_new_does_not_hold_up_the_other(
+    kafka_settings: KafkaSettings, admin: KafkaAdminClient, topic_prefix: str
+) -> None:
+    topic, labels = f"{topic_prefix}large", f"{topic_prefix}labels"
+    for name in (topic, labels):
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    sink, n = KafkaSink(kafka_settings, CLOCK), 600
+    for _ in range(n):
+        sink.send(topic, b"x" * 100_000)  # fifteen fetches
+    sink.flush(30.0)
+    sink.close()
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, also=(labels,))
+    count, waited = 0, 0.0
+    while count < n:
+        began = CLOCK.monotonic()
+        found = len(source.poll(30, 0.5))
+        waited += CLOCK.monotonic() - began if count else 0.0
+        count += found
+        CLOCK.sleep(0.03)  # work, during which what can be fetched is fetched; of records there are some left
+    assert waited < 4  # half a second for each of fifteen fetches, if they wait for labels
+    source.close()
+
+
+@pytest.mark.parametrize("instance", [None, "static"])
+def test_a_group_that_is_stuck_is_joined_anew(kafka_settings: KafkaSettings, topic: str, instance: str | None) -> None:
     write(kafka_settings, topic, range(40))
     faults: list[Exception] = []
-    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, on_error=faults.append)
+    source = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, on_error=faults.append, instance=instance)
     poll_until(lambda: len(source.lag()) == 4, source)
     coordinator = source._consumer._coordinator
     # the state that kafka-python is left in by its race: rebalancing for ever, and no wish to rejoin
@@ -123,6 +147,32 @@ def test_a_group_that_is_stuck_is_joined_anew(kafka_settings: KafkaSettings, top
     records = poll_until(lambda: len(source.lag()) == 4, source, fresh=40)
     assert len(records[0]) == 40  # nothing was committed, so all of it comes again
     source.close()
+
+
+def test_a_static_member_that_comes_back_moves_no_partition(kafka_settings: KafkaSettings, topic: str) -> None:
+    write(kafka_settings, topic, range(40))
+    first, second = (KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance=name) for name in ("a", "b"))
+    poll_until(lambda: len(first.lag()) == 2 and len(second.lag()) == 2, first, second)
+    before, generation = set(first.lag()), second.membership.generation_id
+    first.close()
+    again = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance="a")
+    poll_until(lambda: len(again.lag()) == 2 and len(second.lag()) == 2, again, second)
+    assert (set(again.lag()), second.membership.generation_id) == (before, generation)
+    again.close()
+    second.close()
+
+
+def test_a_member_whose_name_another_took_ends(kafka_settings: KafkaSettings, topic: str) -> None:
+    """Were it to join again, the two would take the name from each other for ever."""
+    first = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance="a")
+    poll_until(lambda: len(first.lag()) == 4, first)
+    second = KafkaSource(kafka_settings, topic, topic, clock=CLOCK, instance="a")
+    poll_until(lambda: len(second.lag()) == 4, second)
+    first._consumer._coordinator.request_rejoin()
+    with pytest.raises(BrokerProblem, match="another process began with the same name, and took over"):
+        first.poll(10, 5.0)
+    first.close()
+    second.close()
 
 
 def commit(settings: KafkaSettings, topic: str, offset: int) -> None:

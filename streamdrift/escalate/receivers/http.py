@@ -20,12 +20,11 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionErr
 
 from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Permanent, RetryAt
+from streamdrift.settings.values import url_tokens
 
 DETAIL_BYTES_MAX = 300
 """Of an error's body: enough for the reason that it gives."""
 MASK = "**********"
-TOKEN_LENGTH_MIN = 8
-"""Shorter parts of a path or query are words."""
 PASSING = frozenset({408, 425, 429})
 """With all 5xx. The rest of 3xx and 4xx says that this request is wrong, and will be."""
 
@@ -63,11 +62,7 @@ class HttpDoor:
             self._port = self._url.port or (443 if self._url.scheme == "https" else 80)
         except ValueError:
             raise SettingsProblem(f"{self.place} has a port that is not between 1 and 65535; mend that URL") from None
-        parts = [
-            part for part in re.split("[/&=]", f"{self._url.path}/{self._url.query}") if len(part) >= TOKEN_LENGTH_MIN
-        ]
-        own = [text for text in (self._url.path, self._url.query, *parts) if len(text) > 1]
-        self._secrets = sorted({*own, *secrets}, key=len, reverse=True)
+        self._secrets = sorted({*url_tokens(url), *secrets}, key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"HttpDoor({self.place})"
@@ -115,13 +110,13 @@ class HttpDoor:
         detail = b""
         if response.status >= 300:
             with suppress(HTTPError, HTTPException, OSError, ValueError):  # the status alone is an answer
-                detail = response.read(DETAIL_BYTES_MAX)
+                detail = response.read(DETAIL_BYTES_MAX + max(map(len, self._secrets), default=0))
         wish = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"), now)
-        return Answer(response.status, wish, self._plain(detail))
+        return Answer(response.status, wish, self._plain(detail)[:DETAIL_BYTES_MAX])
 
     def _plain(self, detail: bytes) -> str:
         text = detail.decode("utf-8", "replace")
-        for secret in self._secrets:
+        for secret in self._secrets:  # before it is cut, which could cut one in two
             text = text.replace(secret, MASK)
         return re.sub(r"[^\x20-\x7e]+", " ", text).strip()
 

@@ -4,8 +4,8 @@ use crate::snapshot::{Reader, Refusal, Writer};
 
 /// Of the exponential histogram: a row that has one more merges its two oldest.
 const MAX_BUCKETS: usize = 5;
-/// Places of a row: the next power of two, so that a ring of them needs no division.
-const RING: usize = 8;
+/// Places of a row: one more, for the bucket that makes it too many.
+const RING: usize = MAX_BUCKETS + 1;
 /// Values that the shorter side of a cut has at least.
 const MIN_WINDOW_LENGTH: f64 = 5.0;
 /// A bucket of row r holds 2^r values; more than 2^53 can't be counted exactly anyway.
@@ -21,21 +21,31 @@ pub struct Settings {
 /// Buckets of one size in a ring, the oldest at `oldest`: merged buckets leave it without the others being moved.
 #[derive(Clone, Copy, Default)]
 struct Row {
-    oldest: usize,
-    n: usize,
+    oldest: u8,
+    n: u8,
     totals: [f64; RING],
     variances: [f64; RING],
 }
 
 impl Row {
     #[inline]
+    fn len(&self) -> usize {
+        self.n as usize
+    }
+
+    #[inline]
     fn place(&self, i: usize) -> usize {
-        (self.oldest + i) % RING
+        let place = self.oldest as usize + i;
+        if place < RING {
+            place
+        } else {
+            place - RING
+        }
     }
 
     #[inline]
     fn push(&mut self, total: f64, variance: f64) {
-        let place = self.place(self.n);
+        let place = self.place(self.len());
         self.totals[place] = total;
         self.variances[place] = variance;
         self.n += 1;
@@ -50,8 +60,8 @@ impl Row {
 
     #[inline]
     fn drop_oldest(&mut self, k: usize) {
-        self.oldest = self.place(k);
-        self.n -= k;
+        self.oldest = self.place(k) as u8;
+        self.n -= k as u8;
     }
 }
 
@@ -118,7 +128,7 @@ impl Window {
             total += value;
             let newest = &mut self.rows[0];
             newest.push(value, 0.0);
-            if newest.n > MAX_BUCKETS {
+            if newest.len() > MAX_BUCKETS {
                 self.merge();
             }
         }
@@ -129,7 +139,7 @@ impl Window {
     #[inline]
     fn merge(&mut self) {
         let (mut r, mut n) = (0, 1.0);
-        while self.rows[r].n > MAX_BUCKETS {
+        while self.rows[r].len() > MAX_BUCKETS {
             let row = &mut self.rows[r];
             let ((total0, variance0), (total1, variance1)) = (row.bucket(0), row.bucket(1));
             let difference = total0 / n - total1 / n;
@@ -170,7 +180,7 @@ impl Window {
         let (mut n0, mut n1, mut u0, mut u1) = (0.0, self.width, 0.0, self.total);
         for (r, row) in self.rows.iter().enumerate().rev() {
             let size = bucket_size(r);
-            let edges = if r == 0 { row.n.saturating_sub(1) } else { row.n };
+            let edges = if r == 0 { row.len().saturating_sub(1) } else { row.len() };
             for i in 0..edges {
                 let (total, _) = row.bucket(i);
                 n0 += size;
@@ -208,7 +218,7 @@ impl Window {
         let mut size = bucket_size(self.rows.len() - 1);
         for row in self.rows[1..].iter().rev() {
             let expected = size * mean;
-            for i in 0..row.n {
+            for i in 0..row.len() {
                 let (total, _) = row.bucket(i);
                 n0 += size;
                 n1 -= size;
@@ -241,8 +251,8 @@ impl Window {
         to.u32(self.tick).f64(self.width).f64(self.total).f64(self.variance);
         to.u32(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
         for row in &self.rows {
-            to.u32(u32::try_from(row.n).unwrap_or(u32::MAX));
-            for i in 0..row.n {
+            to.u32(u32::from(row.n));
+            for i in 0..row.len() {
                 let (total, variance) = row.bucket(i);
                 to.f64(total).f64(variance);
             }
@@ -307,7 +317,7 @@ mod tests {
         let mut window = Window::new();
         window.update(&vec![1.0; 5_000], SETTINGS, &mut Vec::new());
         assert!((window.width - 5_000.0).abs() < 0.5 && window.variance.abs() < 1e-9);
-        let counted: usize = window.rows.iter().enumerate().map(|(r, row)| row.n << r).sum();
+        let counted: usize = window.rows.iter().enumerate().map(|(r, row)| row.len() << r).sum();
         assert_eq!(counted, 5_000);
     }
 

@@ -12,6 +12,10 @@ const BLOCKS: usize = 16;
 /// An integer that heights are counted in; sums that go over wrap.
 pub trait Height: Copy + Ord {
     const LEAST: Self;
+    /// Of as many bits: there are at most twice as many cells, and one, as the largest height.
+    type Cell: Copy;
+    fn packed(cell: u32) -> Self::Cell;
+    fn cell(packed: Self::Cell) -> u32;
     fn of(value: i64) -> Self;
     fn wide(self) -> i64;
     fn plus(self, other: Self) -> Self;
@@ -19,9 +23,18 @@ pub trait Height: Copy + Ord {
 }
 
 macro_rules! height {
-    ($type:ty) => {
+    ($type:ty, $cell:ty) => {
         impl Height for $type {
             const LEAST: Self = Self::MIN;
+            type Cell = $cell;
+            #[inline(always)]
+            fn packed(cell: u32) -> $cell {
+                cell as $cell
+            }
+            #[inline(always)]
+            fn cell(packed: $cell) -> u32 {
+                u32::from(packed)
+            }
             #[inline(always)]
             fn of(value: i64) -> Self {
                 value as Self
@@ -41,8 +54,8 @@ macro_rules! height {
         }
     };
 }
-height!(i16);
-height!(i32);
+height!(i16, u16);
+height!(i32, u32);
 
 pub struct Curve<T> {
     len: usize,

@@ -1,5 +1,7 @@
 //! Exact two-sample KS after every value, as a Python class (`reference.SlidingKs`).
 
+use std::sync::Arc;
+
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -56,7 +58,12 @@ impl SlidingKs {
     /// Ask for the memory that the next values will need.
     pub fn prefetch(&self) {
         on!(&self.heights, window => window.prefetch());
-        prefetch::slice(&self.cells.distinct);
+        prefetch::slice(self.cells.distinct());
+    }
+
+    /// Go on with distinct values that are held elsewhere anyway, if they begin with the same.
+    pub fn share(&mut self, distinct: &Arc<[f64]>) {
+        self.cells.share(distinct);
     }
 
     /// Take values; append the indices at which it flagged.
@@ -144,7 +151,7 @@ impl SlidingKs {
             ring.push(from.u32()?);
         }
         from.end()?;
-        if ring.iter().any(|&cell| cell as usize > 2 * self.cells.distinct.len()) {
+        if ring.iter().any(|&cell| cell as usize > 2 * self.cells.distinct().len()) {
             return Err(Refusal::Damaged);
         }
         let mut heights = Self::begin(&self.cells, self.critical).map_err(|_| Refusal::Damaged)?;

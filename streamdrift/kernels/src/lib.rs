@@ -15,7 +15,9 @@ mod page_hinkley;
 mod prefetch;
 mod run;
 mod scan;
+mod shares;
 mod snapshot;
+mod timeline;
 mod told;
 mod values;
 mod watch;
@@ -28,9 +30,12 @@ fn _compiled(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<adwin::Adwin>()?;
     module.add_class::<page_hinkley::PageHinkley>()?;
     module.add_class::<ks::SlidingKs>()?;
+    module.add_class::<normal::Ordered>()?;
     module.add_class::<normal::Scores>()?;
     module.add_class::<watch::Watch>()?;
+    module.add_class::<watch::Watches>()?;
     module.add_function(wrap_pyfunction!(watch::advance, module)?)?;
+    module.add_function(wrap_pyfunction!(watch::advance_groups, module)?)?;
     decode::register(module)?;
     Ok(())
 }

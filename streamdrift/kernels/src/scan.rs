@@ -1,23 +1,22 @@
 //! The confirming scan's sums, and whether anything in them is worth a look (`detect/confirm.py`).
 //!
 //! Evidence never falls with a sum's distance from its mean, so each window has two bounds within which no sum can
-//! reach the threshold. They are found once; afterwards a stretch is looked at by comparing integers. What is beyond a bound is
+//! reach the threshold. They are found once; afterwards a stretch is looked at by comparing sums. What is beyond a bound is
 //! judged by the reference engine, which alone computes evidence: so both engines decide the same.
 
-use crate::prefetch;
+use crate::shares::{running, Sums, Undo};
+use crate::timeline::{Place, Ring, STRETCH};
 
-/// Events per sum.
-pub const STRETCH: usize = 16;
 /// Window lengths, in stretches.
 pub const WINDOWS: [usize; 16] = [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181, 256];
-/// Sums that are kept: those that the longest window reaches back over, and one more.
-pub const KEPT: usize = 257;
+/// Scores of a value.
+pub const SCORES: usize = 4;
 /// One, as an integer score.
 pub const UNIT: i64 = 1 << 20;
+/// No score is larger than 64, whatever the clock takes off it: so a stretch's sum has 31 bits.
+pub const SCORE_MAX: i64 = 64 * UNIT;
 /// Bounds lie where the evidence has all but this share of the threshold: logarithms differ between libraries.
 const MARGIN: f64 = 1e-9;
-/// No score is larger, whatever the clock takes off it.
-const SCORE_MAX: i64 = 64 * UNIT;
 
 /// What is normal for one score in one window; see `detect.calibration.Calibration`.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +47,7 @@ impl Normal {
     }
 
     /// The least distance from the mean, on one side, at which a sum may have the evidence; the far end where none has.
-    fn bound(&self, events: usize, threshold: f64, up: bool) -> i64 {
+    pub fn bound(&self, events: usize, threshold: f64, up: bool) -> i64 {
         let least = threshold * (1.0 - MARGIN);
         let sign = if up { 1 } else { -1 };
         // NaN counts as evidence: who can't be judged here is looked at there
@@ -60,7 +59,7 @@ impl Normal {
         }
         let (mut inside, mut outside) = (start, sign * far);
         if within(outside) {
-            return sign * i64::MAX / 2;
+            return sign * (i64::MAX / 2);
         }
         while (outside - inside).abs() > 1 {
             let middle = inside + (outside - inside) / 2;
@@ -84,35 +83,25 @@ fn rate(excess: f64, skew: f64) -> f64 {
     }
 }
 
-/// Running sums of C integer scores over stretches of events, with what is needed to take the latest back.
+/// Sums of integer scores over stretches and windows of them.
 #[derive(Debug)]
-pub struct Scan<const C: usize> {
-    /// Sums from these on, per window, call for a look.
-    high: [[i64; C]; WINDOWS.len()],
-    /// And so do sums down to these.
-    low: [[i64; C]; WINDOWS.len()],
-    /// Running sums at the end of the latest stretches, as a ring; that of stretch s stands at s modulo its length.
-    sums: Vec<[i64; C]>,
-    /// Event time of each of these stretches' first event.
-    firsts: Vec<i64>,
-    partial: [i64; C],
-    partial_time: i64,
-    filled: usize,
-    stretches: usize,
-    /// The oldest stretch whose sum is known.
-    oldest: usize,
-    undo: Vec<(usize, [i64; C], i64)>,
-    before: ([i64; C], i64, usize, usize, usize),
+pub struct Scan {
+    /// Sums from these on, per window, are worth a look; or a little less, for 32 bits take half of the room.
+    high: [[f32; SCORES]; WINDOWS.len()],
+    /// And so are sums down to these.
+    low: [[f32; SCORES]; WINDOWS.len()],
+    /// The sum of each window. They are integers below 2^53, and vectors of doubles are what processors compare best.
+    windows: [[f64; SCORES]; WINDOWS.len()],
+    ring: Ring<[i32; SCORES]>,
+    total: [i64; SCORES],
+    partial: [i32; SCORES],
 }
 
-/// A scan's state as the reference engine has it: sums, first times, partial sum, its time, events in it, stretches.
-pub type Told = (Vec<Vec<i64>>, Vec<i64>, Vec<i64>, i64, usize, usize);
-
-impl<const C: usize> Scan<C> {
-    /// `normal` by window and score; scores beyond those given are summed and never looked at.
+impl Scan {
+    /// `normal` by window and score.
     pub fn new(normal: &[Vec<Normal>], threshold: f64, up: bool, down: bool) -> Self {
-        let mut high = [[i64::MAX; C]; WINDOWS.len()];
-        let mut low = [[i64::MIN; C]; WINDOWS.len()];
+        let mut high = [[f32::INFINITY; SCORES]; WINDOWS.len()];
+        let mut low = [[f32::NEG_INFINITY; SCORES]; WINDOWS.len()];
         for (w, scores) in normal.iter().enumerate() {
             let events = WINDOWS[w] * STRETCH;
             for (c, one) in scores.iter().enumerate() {
@@ -120,155 +109,129 @@ impl<const C: usize> Scan<C> {
                     continue;
                 }
                 if up {
-                    high[w][c] = one.bound(events, threshold, true);
+                    high[w][c] = at_most(one.bound(events, threshold, true));
                 }
                 if down {
-                    low[w][c] = one.bound(events, threshold, false);
+                    low[w][c] = -at_most(-one.bound(events, threshold, false));
                 }
             }
         }
-        Self {
-            high,
-            low,
-            sums: vec![[0; C]; KEPT],
-            firsts: vec![0; KEPT],
-            partial: [0; C],
-            partial_time: 0,
-            filled: 0,
-            stretches: 0,
-            oldest: 0,
-            undo: Vec::new(),
-            before: ([0; C], 0, 0, 0, 0),
-        }
+        let windows = [[0.0; SCORES]; WINDOWS.len()];
+        Self { high, low, windows, ring: Ring::default(), total: [0; SCORES], partial: [0; SCORES] }
     }
 
-    /// Ask for the memory that the next events will need: the sums that the windows of the next stretches reach back to.
-    pub fn prefetch(&self) {
-        for stretch in [self.stretches + 1, self.stretches + 3] {
+    /// Ask for the memory that the next events will need: the sums that leave the windows of the next stretches.
+    pub fn prefetch(&self, place: Place) {
+        for stretch in [place.stretches + 1, place.stretches + 3] {
             for length in WINDOWS {
-                prefetch::value(&self.sums[(stretch + KEPT - length) % KEPT]);
+                if stretch > length {
+                    self.ring.prefetch(stretch - length);
+                }
             }
         }
-        prefetch::value(&self.firsts[(self.stretches + 1) % KEPT]);
     }
 
-    /// From here on what is pushed can be taken back.
-    pub fn mark(&mut self) {
-        self.undo.clear();
-        self.before = (self.partial, self.partial_time, self.filled, self.stretches, self.oldest);
+    /// From here on what is taken can be taken back.
+    pub fn mark(&self, undo: &mut Undo<[i32; SCORES], [i32; SCORES]>) {
+        undo.closed.clear();
+        undo.before = self.partial;
     }
 
-    /// Take back what was pushed since the mark.
-    pub fn rollback(&mut self) {
-        while let Some((slot, sum, first)) = self.undo.pop() {
-            self.sums[slot] = sum;
-            self.firsts[slot] = first;
+    /// Take back what came since the mark, at which the events had come to a place.
+    pub fn rollback(&mut self, place: Place, undo: &mut Undo<[i32; SCORES], [i32; SCORES]>) {
+        while let Some(before) = undo.closed.pop() {
+            let t = place.stretches + undo.closed.len() + 1;
+            let new = self.ring.of(t);
+            self.ring.take_back(t, before);
+            for (window, &length) in self.windows.iter_mut().zip(&WINDOWS) {
+                let gone = if t > length { self.ring.of(t - length) } else { [0; SCORES] };
+                for c in 0..SCORES {
+                    window[c] += f64::from(gone[c]) - f64::from(new[c]);
+                }
+            }
+            for c in 0..SCORES {
+                self.total[c] -= i64::from(new[c]);
+            }
         }
-        (self.partial, self.partial_time, self.filled, self.stretches, self.oldest) = self.before;
+        self.partial = undo.before;
     }
 
-    /// Whether every sum that a window can reach is the same: nothing but zeros came.
-    pub fn still(&self) -> bool {
-        self.partial == [0; C] && self.sums[self.stretches % KEPT] == self.sums[self.oldest % KEPT]
-    }
-
-    /// Take an event's scores; whether no window calls for a look.
+    /// Take `n` events with their scores, each at most `SCORE_MAX`; whether no window is worth a look.
     #[inline]
-    pub fn push(&mut self, scores: [i64; C], time: i64) -> bool {
-        if self.filled == 0 {
-            self.partial_time = time;
-        }
-        for c in 0..C {
-            self.partial[c] += scores[c];
-        }
-        self.filled += 1;
-        self.filled < STRETCH || self.close(true)
-    }
-
-    /// Take events whose scores are all zero; whether no window calls for a look.
-    pub fn push_zeros(&mut self, times: &[i64]) -> bool {
-        let look = !self.still();
-        let (mut quiet, mut at) = (true, 0);
-        while at < times.len() && quiet {
-            if self.filled == 0 {
-                self.partial_time = times[at];
+    pub fn take(
+        &mut self,
+        place: Place,
+        n: usize,
+        undo: &mut Undo<[i32; SCORES], [i32; SCORES]>,
+        scores: impl Fn(usize) -> [i32; SCORES],
+    ) -> bool {
+        for (piece, ends) in place.pieces(n) {
+            let mut partial = self.partial;
+            for i in piece {
+                let scores = scores(i);
+                for c in 0..SCORES {
+                    partial[c] += scores[c];
+                }
             }
-            let taken = (STRETCH - self.filled).min(times.len() - at);
-            self.filled += taken;
-            at += taken;
-            if self.filled == STRETCH {
-                quiet = self.close(look);
+            self.partial = partial;
+            if ends.is_some_and(|stretch| !self.close(stretch, undo)) {
+                return false;
             }
         }
-        quiet
+        true
     }
 
-    fn close(&mut self, look: bool) -> bool {
-        let mut now = self.sums[self.stretches % KEPT];
-        for c in 0..C {
-            now[c] += self.partial[c];
-        }
-        let t = self.stretches + 1;
-        let slot = t % KEPT;
-        self.undo.push((slot, self.sums[slot], self.firsts[slot]));
-        self.sums[slot] = now;
-        self.firsts[slot] = self.partial_time;
-        self.stretches = t;
-        self.oldest = self.oldest.max(t.saturating_sub(KEPT - 1));
-        self.partial = [0; C];
-        self.filled = 0;
-        !look || self.within(t, slot, &now)
-    }
-
-    #[inline]
-    fn within(&self, t: usize, slot: usize, now: &[i64; C]) -> bool {
+    fn close(&mut self, t: usize, undo: &mut Undo<[i32; SCORES], [i32; SCORES]>) -> bool {
+        let new = std::mem::replace(&mut self.partial, [0; SCORES]);
         let mut quiet = true;
         for (w, &length) in WINDOWS.iter().enumerate() {
-            if length > t {
-                break;
+            let gone = if t > length { self.ring.of(t - length) } else { [0; SCORES] };
+            let mut within = true;
+            for c in 0..SCORES {
+                let sum = self.windows[w][c] + (f64::from(new[c]) - f64::from(gone[c]));
+                self.windows[w][c] = sum;
+                within &= sum < f64::from(self.high[w][c]) && sum > f64::from(self.low[w][c]);
             }
-            let back = if slot >= length { slot - length } else { slot + KEPT - length };
-            let then = &self.sums[back];
-            for c in 0..C {
-                let sum = now[c] - then[c];
-                quiet &= sum < self.high[w][c] && sum > self.low[w][c];
-            }
+            quiet &= within || t < length;
+        }
+        undo.closed.push(self.ring.put(t, new));
+        for c in 0..SCORES {
+            self.total[c] += i64::from(new[c]);
         }
         quiet
     }
 
     /// The state as the reference engine has it.
-    pub fn told(&self) -> Told {
-        let sums = (self.oldest..=self.stretches).map(|s| self.sums[s % KEPT].to_vec()).collect();
-        let firsts = (self.oldest + 1..=self.stretches).map(|s| self.firsts[s % KEPT]).collect();
-        let since = if self.filled == 0 { 0 } else { self.partial_time };
-        (sums, firsts, self.partial.to_vec(), since, self.filled, self.stretches)
+    pub fn told(&self, place: Place) -> Sums {
+        let sums = running(place, self.total, |stretch| self.ring.of(stretch).map(i64::from));
+        (sums, self.partial.map(i64::from).to_vec())
     }
 
-    /// Take over a state that the reference engine had; what does not fit is an error in words.
-    pub fn adopt(&mut self, told: &Told) -> Result<(), String> {
-        let (sums, firsts, partial, partial_time, filled, stretches) = told;
-        let kept = sums.len();
-        let fits = (1..=KEPT).contains(&kept)
-            && kept <= stretches + 1
-            && firsts.len() + 1 == kept
-            && *filled < STRETCH
-            && partial.len() == C
-            && sums.iter().all(|sum| sum.len() == C);
-        if !fits {
-            return Err(format!("a scan of {C} scores can't go on from {kept} sums after {stretches} stretches"));
+    /// Take over such a state, whose parts fit together; false where these are no sums of scores.
+    pub fn adopt(&mut self, place: Place, sums: &[[i64; SCORES]], partial: [i64; SCORES]) -> bool {
+        let most = SCORE_MAX * STRETCH as i64 - 1;
+        let all = |sums: [i64; SCORES]| sums.iter().all(|sum| sum.abs() <= most).then(|| sums.map(|sum| sum as i32));
+        let steps: Option<Vec<[i32; SCORES]>> =
+            sums.windows(2).map(|two| all(std::array::from_fn(|c| two[1][c] - two[0][c]))).collect();
+        let (Some(steps), Some(partial)) = (steps, all(partial)) else { return false };
+        let last = sums[sums.len() - 1];
+        for (window, &length) in self.windows.iter_mut().zip(&WINDOWS) {
+            let then = sums[(sums.len() - 1).saturating_sub(length)];
+            *window = std::array::from_fn(|c| (last[c] - then[c]) as f64);
         }
-        self.oldest = stretches + 1 - kept;
-        for (i, sum) in sums.iter().enumerate() {
-            self.sums[(self.oldest + i) % KEPT].copy_from_slice(sum);
-        }
-        for (i, first) in firsts.iter().enumerate() {
-            self.firsts[(self.oldest + 1 + i) % KEPT] = *first;
-        }
-        self.partial.copy_from_slice(partial);
-        (self.partial_time, self.filled, self.stretches) = (*partial_time, *filled, *stretches);
-        self.mark();
-        Ok(())
+        (self.total, self.partial) = (last, partial);
+        self.ring = Ring::new(steps.into_iter(), place.stretches);
+        true
+    }
+}
+
+/// The largest 32-bit float that is not above a bound, or the one before it.
+fn at_most(bound: i64) -> f32 {
+    let nearest = bound as f32;
+    if f64::from(nearest) > bound as f64 {
+        nearest - nearest.abs() * f32::EPSILON
+    } else {
+        nearest
     }
 }
 
@@ -291,18 +254,39 @@ mod tests {
     }
 
     #[test]
-    fn a_rollback_leaves_no_trace() {
-        let mut scan = Scan::<1>::new(&vec![vec![normal()]; 16], 13.0, true, true);
-        for i in 0..10_000 {
-            scan.push([i % 7], i);
+    fn bounds_in_32_bits_lie_nearer_if_anything() {
+        for bound in [0, 1, 16_777_217, -16_777_217, (1 << 38) - 1, 1 - (1 << 38), i64::MAX / 2] {
+            let f = f64::from(at_most(bound));
+            assert!(f <= bound as f64 && (bound as f64 - f) <= 3e-7 * (bound as f64).abs(), "{bound} {f}");
         }
-        let before = scan.told();
-        scan.mark();
-        for i in 0..4_096 {
-            scan.push([i % 5], i);
+    }
+
+    fn taken(scan: &mut Scan, place: &mut Place, n: usize, undo: &mut Undo<[i32; SCORES], [i32; SCORES]>) -> bool {
+        let first = place.stretches * STRETCH + place.filled;
+        let quiet = scan.take(*place, n, undo, |i| [0, 1, 2, 3].map(|c| ((first + i) as i32 * 7 + c) % 11 * 1_000_000));
+        *place = Place { stretches: (first + n) / STRETCH, filled: (first + n) % STRETCH };
+        quiet
+    }
+
+    #[test]
+    fn a_rollback_leaves_no_trace_and_windows_are_the_sums() {
+        let (mut undo, mut place) = (Undo::default(), Place::default());
+        let silent = vec![vec![Normal { size: 0.0, ..normal() }; SCORES]; 16];
+        let mut scan = Scan::new(&silent, 13.0, true, true);
+        for n in [3, 500, 3_000, 5_001] {
+            scan.mark(&mut undo);
+            taken(&mut scan, &mut place, n, &mut undo);
+            let (before, windows) = (scan.told(place), scan.windows);
+            let mut again = Scan::new(&silent, 13.0, true, true);
+            let sums: Vec<[i64; SCORES]> = before.0.iter().map(|row| std::array::from_fn(|c| row[c])).collect();
+            assert!(again.adopt(place, &sums, std::array::from_fn(|c| before.1[c])));
+            assert_eq!((again.told(place), again.windows), (before.clone(), windows));
+            let mut later = place;
+            scan.mark(&mut undo);
+            taken(&mut scan, &mut later, 4_200, &mut undo);
+            assert_ne!(scan.told(later), before);
+            scan.rollback(place, &mut undo);
+            assert_eq!((scan.told(place), scan.windows), (before, windows));
         }
-        assert_ne!(scan.told(), before);
-        scan.rollback();
-        assert_eq!(scan.told(), before);
     }
 }

@@ -6,13 +6,16 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::scan::{Normal, Scan, Told, WINDOWS};
+use crate::scan::{Normal, WINDOWS};
+use crate::shares::Sums;
+use crate::timeline::{self, Place, KEPT, STRETCH};
 
 /// A scan's normal values: eight arrays in the order of `Calibration`, a threshold, and whether up and down count.
 pub type Judged<'py> = (Vec<Bound<'py, PyAny>>, f64, bool, bool);
 
-pub fn scan<const C: usize>(told: &Judged<'_>) -> PyResult<Scan<C>> {
-    let (arrays, threshold, up, down) = told;
+/// What is normal, by window and score.
+pub fn normal<const C: usize>(told: &Judged<'_>) -> PyResult<Vec<Vec<Normal>>> {
+    let arrays = &told.0;
     let [mean, sd, size, low, high, skew_up, skew_down, n] = arrays.as_slice() else {
         return Err(PyValueError::new_err("a calibration is eight arrays"));
     };
@@ -43,8 +46,7 @@ pub fn scan<const C: usize>(told: &Judged<'_>) -> PyResult<Scan<C>> {
         skew_down: skew_down[c],
         n: n[c],
     };
-    let table: Vec<Vec<Normal>> = (0..WINDOWS.len()).map(|w| (0..C).map(|c| normal(w, c)).collect()).collect();
-    Ok(Scan::new(&table, *threshold, *up, *down))
+    Ok((0..WINDOWS.len()).map(|w| (0..C).map(|c| normal(w, c)).collect()).collect())
 }
 
 pub fn wanted<'py, T: FromPyObjectOwned<'py>>(parts: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<T>> {
@@ -62,20 +64,26 @@ pub fn needed<'py, T: FromPyObjectOwned<'py>>(parts: &Bound<'py, PyDict>, name: 
 pub type Arrays<'py> =
     (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, i64, usize, usize);
 
-pub fn arrays<'py, const C: usize>(py: Python<'py>, scan: &Scan<C>) -> PyResult<Arrays<'py>> {
-    let (sums, firsts, partial, partial_time, filled, stretches) = scan.told();
+pub fn arrays<'py>(py: Python<'py>, (sums, partial): Sums, timeline: &timeline::Told) -> PyResult<Arrays<'py>> {
     Ok((
         PyArray2::from_vec2(py, &sums)?,
-        PyArray1::from_vec(py, firsts),
+        PyArray1::from_slice(py, &timeline.firsts),
         PyArray1::from_vec(py, partial),
-        partial_time,
-        filled,
-        stretches,
+        timeline.since,
+        timeline.place.filled,
+        timeline.place.stretches,
     ))
 }
 
-pub fn adopt<const C: usize>(scan: &mut Scan<C>, told: &Bound<'_, PyTuple>) -> PyResult<()> {
-    let (sums, firsts, partial, partial_time, filled, stretches): (
+/// A scan's state as the reference engine has it, its parts known to fit together.
+pub struct Parts<const C: usize> {
+    pub timeline: timeline::Told,
+    pub sums: Vec<[i64; C]>,
+    pub partial: [i64; C],
+}
+
+pub fn parts<const C: usize>(told: &Bound<'_, PyTuple>) -> PyResult<Parts<C>> {
+    let (sums, firsts, partial, since, filled, stretches): (
         PyReadonlyArray2<'_, i64>,
         PyReadonlyArray1<'_, i64>,
         PyReadonlyArray1<'_, i64>,
@@ -83,14 +91,26 @@ pub fn adopt<const C: usize>(scan: &mut Scan<C>, told: &Bound<'_, PyTuple>) -> P
         usize,
         usize,
     ) = told.extract()?;
-    let sums = sums.as_array().rows().into_iter().map(|row| row.to_vec()).collect();
-    let told: Told = (sums, firsts.as_array().to_vec(), partial.as_array().to_vec(), partial_time, filled, stretches);
-    scan.adopt(&told).map_err(PyValueError::new_err)
+    let (kept, by_score) = (sums.shape()[0], sums.shape()[1]);
+    if by_score != C
+        || partial.shape() != [C]
+        || kept != stretches.min(KEPT) + 1
+        || firsts.shape() != [kept - 1]
+        || filled >= STRETCH
+    {
+        return Err(PyValueError::new_err(format!(
+            "a scan of {C} scores can't go on from {kept} sums after {stretches} stretches"
+        )));
+    }
+    let (sums, partial) = (sums.as_array(), partial.as_array());
+    Ok(Parts {
+        timeline: timeline::Told { firsts: firsts.as_array().to_vec(), since, place: Place { stretches, filled } },
+        sums: sums.rows().into_iter().map(|row| std::array::from_fn(|c| row[c])).collect(),
+        partial: std::array::from_fn(|c| partial[c]),
+    })
 }
 
-pub fn taken_over<const C: usize>(scan: &mut Option<Scan<C>>, told: &Bound<'_, PyDict>, name: &str) -> PyResult<()> {
-    match scan {
-        Some(scan) => adopt(scan, &needed(told, name)?),
-        None => Ok(()),
-    }
+/// What is said where a state holds what no events can have made.
+pub fn no_sums() -> PyErr {
+    PyValueError::new_err("a scan's sums are none of scores of events")
 }

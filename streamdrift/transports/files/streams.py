@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 
 from streamdrift.errors import InputProblem
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 4 << 20
+"""About as many events as go into a block: with thousands of segments, each has the more rows in it."""
 
 ZSTD_PIECE_BYTES = 4_096
 """Of packed input at a time: a hostile file unpacks to at most 128 MiB of it, the format's largest ratio."""

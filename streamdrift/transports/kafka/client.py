@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import re
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
-from streamdrift.errors import SettingsProblem
 from streamdrift.settings import KafkaSettings
+from streamdrift.transports.kafka.tls import tls_context
 
 RECONNECT_MAX_MS = 1_000
 """With the default of 30 s a client sleeps on long after its broker is back."""
@@ -60,34 +59,6 @@ def options(settings: KafkaSettings) -> dict[str, Any]:
 def addresses(settings: KafkaSettings) -> list[str]:
     """Return the bootstrap servers, each ``host:port``."""
     return [server.strip() for server in str(settings.bootstrap_servers).split(",") if server.strip()]
-
-
-def tls_context(settings: KafkaSettings) -> ssl.SSLContext | None:
-    """Return the TLS context; None where the protocol has no TLS.
-
-    Raises
-    ------
-    SettingsProblem
-        A certificate or key can't be read.
-    """
-    if not settings.security_protocol.endswith("SSL"):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-    except (OSError, ssl.SSLError) as e:
-        raise _unreadable("SSL_CAFILE", settings.ssl_cafile, e) from None
-    if settings.ssl_certfile is not None:
-        password = settings.ssl_password.get_secret_value() if settings.ssl_password is not None else ""
-        try:  # a password, even an empty one: without, OpenSSL would ask the terminal
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
-        except (OSError, ssl.SSLError) as e:
-            raise _unreadable("SSL_CERTFILE or SSL_KEYFILE", settings.ssl_certfile, e) from None
-    return context
-
-
-def _unreadable(name: str, path: object, error: Exception) -> SettingsProblem:
-    why = getattr(error, "strerror", None) or getattr(error, "reason", None) or "not a PEM file"
-    return SettingsProblem(f"STREAMDRIFT_KAFKA__{name}: {path} can't be used: {why}; give a readable PEM file")
 
 
 class _Condensed(logging.Handler):

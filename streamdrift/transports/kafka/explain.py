@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kafka import errors
 
 from streamdrift.errors import BrokerProblem, Retriable, StreamdriftError
@@ -12,11 +14,11 @@ REJOIN = (
     errors.RebalanceInProgressError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
-    errors.FencedInstanceIdError,
 )
 """The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
 
 NAME = "STREAMDRIFT_KAFKA__"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 def translate(error: Exception, settings: KafkaSettings, doing: str) -> StreamdriftError:
@@ -44,8 +46,15 @@ def explain(error: Exception, settings: KafkaSettings, doing: str = "talking to 
 def _why(error: Exception) -> str:
     for kind, sentence in _SENTENCES:
         if isinstance(error, kind):
-            return sentence
+            return sentence + _named(error)
     return f"the broker answered {plain(error)}"
+
+
+def _named(error: Exception) -> str:
+    """The topics or the group that a refusal is about, which kafka-python puts into its error."""
+    found = error.args[0] if isinstance(error, errors.AuthorizationError) and error.args else ()
+    names = sorted({found} if isinstance(found, str) else map(str, found))
+    return f" ({', '.join(map(repr, names))})" if names and all(map(_NAME.fullmatch, names)) else ""
 
 
 def rooted(error: Exception) -> Exception:
@@ -65,7 +74,10 @@ def plain(error: Exception) -> str:
     return f"{name}: {' '.join(text.split())[:300]}" if text else name
 
 
+TAKEN_OVER = f"another process began with the same name, and took over; give each process its own {NAME}INSTANCE"
+
 _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (errors.FencedInstanceIdError, TAKEN_OVER),
     (
         errors.UnknownTopicOrPartitionError,
         "the topic does not exist; run `streamdrift topics create`, or correct its name",
@@ -77,6 +89,10 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (
         errors.GroupAuthorizationFailedError,
         f"the user has no right to this consumer group; allow it READ on it, or change {NAME}GROUP",
+    ),
+    (
+        errors.TransactionalIdAuthorizationFailedError,
+        f"the user has no right to this transactional id; allow it WRITE and DESCRIBE, or set {NAME}DELIVERY to at-least-once",
     ),
     (
         errors.ClusterAuthorizationFailedError,

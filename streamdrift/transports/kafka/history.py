@@ -21,7 +21,8 @@ from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Place
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
+from streamdrift.transports.kafka.rights import require
+from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 BUFFERED_MAX = 5_000
 """Records of one partition that wait for those of others; over it the partition is paused."""
@@ -45,7 +46,7 @@ def bounds(settings: KafkaSettings, clock: Clock, topic: str, since_ms: int | No
     BrokerProblem
         The broker is out of reach, refuses us, or has no such topic.
     """
-    places = [TopicPartition(topic, number) for number in range(require_topic(settings, clock, topic))]
+    places = [TopicPartition(topic, number) for number in range(require(settings, clock, reads=[topic])[topic])]
     consumer = _consumer(settings, topic)
     timeout_ms = settings.request_timeout_s * 1_000
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -65,12 +65,40 @@ class Place:
         return runs
 
 
+class Keeper(Protocol):
+    """Who keeps state of partitions for as long as they are ours."""
+
+    def gained(self, partition: Partition) -> int | None:
+        """Take up a partition's state; return the offset from which it must be read again, None where there is no state."""
+        ...
+
+    def lost(self, partition: Partition) -> None:
+        """Forget it: the partition went to another worker."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
 def _headers(headers: Iterable[tuple[str, bytes | None]]) -> Headers:
     return tuple((name, b"" if value is None else value) for name, value in headers)
 
 
-def begin(consumer: Any, tp: Any, place: Place, restore_events_max: int, timeout_s: float) -> str | None:
-    """Seek to where reading has to begin, and note it in ``place``; return a sentence where records are lost.
+def begin(
+    consumer: Any,
+    tp: Any,
+    place: Place,
+    restore_events_max: int,
+    timeout_s: float,
+    keeper: Keeper | None = None,
+) -> str | None:
+    """Seek to where reading has to begin, and note it in ``place``; return a sentence where records or state are lost.
+
+    Parameters
+    ----------
+    keeper
+        Takes up the partition's state, where it is kept.
 
     Raises
     ------
@@ -89,7 +117,23 @@ def begin(consumer: Any, tp: Any, place: Place, restore_events_max: int, timeout
         committed = None
     elif committed is not None and committed < first:
         lost = f"records {committed} to {first - 1} were deleted before they were read; raise the topic's retention.ms"
-    start = max(first, (committed or 0) - restore_events_max)
+    start = (committed or 0) - restore_events_max
+    if keeper is not None:
+        resumed = keeper.gained(place.partition)
+        if resumed is not None and resumed > (committed or 0):  # a transaction has both, so somebody moved the offsets
+            keeper.lost(place.partition)
+            lost = (
+                f"the state is of offset {resumed}, and {'none' if committed is None else committed} is committed: were "
+                "the group's offsets set back? The state begins anew"
+            )
+        elif resumed is not None:
+            start = resumed
+            if resumed < first:
+                lost = (
+                    f"records {resumed} to {first - 1}, which the state lacks, were deleted before they were read again; "
+                    "raise the topic's retention.ms"
+                )
+    start = max(first, start)
     try:
         consumer.seek(tp, start)
     except ValueError:  # taken away this very moment

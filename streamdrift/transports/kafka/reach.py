@@ -15,11 +15,12 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
-from streamdrift.errors import BrokerProblem
+from streamdrift.errors import BrokerProblem, OutOfReach
 from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings
-from streamdrift.transports.kafka.client import addresses, captured, options, tls_context
+from streamdrift.transports.kafka.client import addresses, captured, options
 from streamdrift.transports.kafka.handshake import NAME, complaint
+from streamdrift.transports.kafka.tls import alert, distrust, refused, tls_context
 
 CONNECT_S = 3.0
 """How long one TCP connection or TLS handshake may take."""
@@ -46,7 +47,7 @@ def open_admin(settings: KafkaSettings, clock: Clock) -> Any:
     tls_context(settings)
     deadline = clock.monotonic() + settings.bootstrap_timeout_s
     address = _listening(settings, clock)
-    _shake_hands(address, settings)
+    _shake_hands(address, settings, clock)
     trial_s, seen = TRIAL_S, 0
     while True:
         left = max(deadline - clock.monotonic(), 0.5)
@@ -59,7 +60,7 @@ def open_admin(settings: KafkaSettings, clock: Clock) -> Any:
         if why is not None:
             raise BrokerProblem(f"{_where(address, settings)} {why}")
         if clock.monotonic() >= deadline or (seen > 1 and _dropped(lines)):
-            raise BrokerProblem(f"{_where(address, settings)} {_unclear(lines, settings)}")
+            raise OutOfReach(f"{_where(address, settings)} {_unclear(lines, settings)}")
         trial_s *= 2
 
 
@@ -88,7 +89,7 @@ def _listening(settings: KafkaSettings, clock: Clock) -> str:
             else:
                 return address
     shown = ", ".join(servers[:3]) + (", …" if len(servers) > 3 else "")
-    raise BrokerProblem(
+    raise OutOfReach(
         f"no Kafka broker at {shown}: {why}; start the broker, or correct {NAME}BOOTSTRAP_SERVERS (host:port)"
     )
 
@@ -104,14 +105,16 @@ def _refusal(address: str, error: OSError) -> str:
     return f"{host} port {port}: {error.strerror or error}"
 
 
-def _shake_hands(address: str, settings: KafkaSettings) -> None:
+def _shake_hands(address: str, settings: KafkaSettings, clock: Clock) -> None:
     """Connect once, with TLS and login as set, and hang up; a mere hanging up of the broker is left to the trials."""
     host, port = _split(address)
     try:
         with socket.create_connection((host, port), CONNECT_S) as plain, _secured(plain, host, settings) as connection:
             why = complaint(connection, host, settings)
     except ssl.SSLCertVerificationError as e:
-        why = _distrust(e, host, settings)
+        why = distrust(e, host, settings)
+    except ssl.SSLError as e:  # with TLS 1.3 what the broker says of our certificate comes after the handshake
+        why = refused(alert(e), settings, clock.now()) if alert(e) else None
     except _NoTlsError as e:
         why = (
             f"the TLS handshake failed ({e}); the port seems to speak no TLS: correct the port in "
@@ -133,23 +136,10 @@ def _secured(plain: socket.socket, host: str, settings: KafkaSettings) -> socket
         return plain
     try:
         return context.wrap_socket(plain, server_hostname=host)
-    except ssl.SSLCertVerificationError:
-        raise
     except OSError as e:
+        if isinstance(e, ssl.SSLCertVerificationError) or (isinstance(e, ssl.SSLError) and alert(e)):
+            raise
         raise _NoTlsError(_brief(e)) from None
-
-
-def _distrust(error: ssl.SSLCertVerificationError, host: str, settings: KafkaSettings) -> str:
-    if "ostname mismatch" in error.verify_message or "IP address mismatch" in error.verify_message:
-        return (
-            f"the broker's certificate is not for the name {host!r}; use the name that it is for in "
-            f"{NAME}BOOTSTRAP_SERVERS, or give the broker a certificate for this one"
-        )
-    by = str(settings.ssl_cafile) if settings.ssl_cafile is not None else "the system's certificates"
-    return (
-        f"{by} do{'es' if settings.ssl_cafile is not None else ''} not vouch for the broker's certificate "
-        f"({error.verify_message}); set {NAME}SSL_CAFILE to the certificate of the authority that signed it"
-    )
 
 
 def _brief(error: OSError) -> str:

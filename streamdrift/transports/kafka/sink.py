@@ -26,7 +26,8 @@ from streamdrift.ports import Clock, Headers
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.client import options, quiet_logs
 from streamdrift.transports.kafka.explain import explain, plain, rooted
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX, require_topic
+from streamdrift.transports.kafka.rights import require
+from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 BATCH_BYTES = 262_144
 LINGER_MS = 20
@@ -86,7 +87,7 @@ class KafkaSink:
             There is no such topic, or we may not write to it.
         """
         if topic not in self._topics:
-            require_topic(self._settings, self._clock, topic)
+            require(self._settings, self._clock, writes=[topic])
             self._topics.add(topic)
         if len(self._pending) >= PENDING_MAX:
             self.flush(self._settings.request_timeout_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import errors
@@ -12,6 +12,7 @@ from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings, Settings
 from streamdrift.transports.kafka.explain import explain
 from streamdrift.transports.kafka.reach import open_admin
+from streamdrift.transports.kafka.rights import CREATE, DESCRIBE, Right, Seen, denied, examine, look_up
 
 DAY_MS = 86_400_000
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
@@ -35,12 +36,18 @@ class Found:
     created: bool
     partitions: int
     wanted: int
+    state: bool = False
 
     def __str__(self) -> str:
         if self.created:
             return f"{self.name}: created, {_counted(self.partitions)}"
         if self.partitions == self.wanted:
             return f"{self.name}: exists, {_counted(self.partitions)}"
+        if self.state:
+            return (
+                f"{self.name}: exists with {_counted(self.partitions)}, and a topic whose state it keeps has {self.wanted}; "
+                "give it as many (kafka-topics.sh --alter), which moves no state"
+            )
         return (
             f"{self.name}: exists with {_counted(self.partitions)}, not {self.wanted} as "
             "STREAMDRIFT_KAFKA__PARTITIONS says; left as it is, for more partitions would move keys to others"
@@ -56,7 +63,7 @@ def wanted(settings: Settings) -> list[Wanted]:
 
     Changes are few and have to keep their order across models: one partition. Events and blocks are kept for a week,
     for from them state is rebuilt after a restart. The state topic is compacted; its segments are small, for the one
-    that is written to is never compacted.
+    that is written to is never compacted. It gets as many partitions as the inputs have that are there already.
     """
     topics, n = settings.topics, settings.kafka.partitions
     large = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
@@ -93,19 +100,36 @@ def create_topics(settings: Settings, clock: Clock) -> list[str]:
     BrokerProblem
         The broker can't be reached, or refuses.
     """
-    admin = open_admin(settings.kafka, clock)
+    admin, topics = open_admin(settings.kafka, clock), wanted(settings)
     try:
-        return [str(_create(admin, topic, settings.kafka)) for topic in wanted(settings)]
+        seen = {topic.name: look_up(admin, topic.name, settings.kafka) for topic in topics}
+        if hidden := [Right(DESCRIBE, "topic", name) for name, found in seen.items() if found.allowed == ()]:
+            raise denied(settings.kafka, hidden)
+        *others, state = topics
+        found = _all([_create(admin, topic, seen[topic.name], settings.kafka) for topic in others], settings.kafka)
+        inputs = {settings.topics.events, settings.topics.labels, settings.topics.blocks}
+        most = max(topic.partitions for topic in found if topic.name in inputs)
+        made = _create(admin, replace(state, partitions=most), seen[state.name], settings.kafka)
+        (kept,) = _all([made], settings.kafka)
     except errors.KafkaError as e:
         raise explain(e, settings.kafka, "creating topics") from None
     finally:
         admin.close()
+    enough = kept.partitions >= most
+    return [str(topic) for topic in (*found, replace(kept, wanted=kept.partitions if enough else most, state=True))]
 
 
-def _create(admin: Any, topic: Wanted, settings: KafkaSettings) -> Found:
-    found = partitions(admin, topic.name, settings)
-    if found is not None:
-        return Found(topic.name, created=False, partitions=found, wanted=topic.partitions)
+def _all(made: list[Found | Right], settings: KafkaSettings) -> list[Found]:
+    """Every topic; where the right to create some is missing, the sentence that names them."""
+    if refused := [right for right in made if isinstance(right, Right)]:
+        raise denied(settings, refused)
+    return [topic for topic in made if isinstance(topic, Found)]
+
+
+def _create(admin: Any, topic: Wanted, seen: Seen, settings: KafkaSettings) -> Found | Right:
+    """Create a topic that is missing; return what became of it, or the right that this would have taken."""
+    if seen.partitions is not None:
+        return Found(topic.name, created=False, partitions=seen.partitions, wanted=topic.partitions)
     spec = {
         "num_partitions": topic.partitions,
         "replication_factor": settings.replication_factor,
@@ -120,55 +144,22 @@ def _create(admin: Any, topic: Wanted, settings: KafkaSettings) -> Found:
     )
     error = errors.for_code(code)
     if error is errors.TopicAlreadyExistsError:  # somebody else was faster
-        return Found(topic.name, False, partitions(admin, topic.name, settings) or topic.partitions, topic.partitions)
+        found = look_up(admin, topic.name, settings).partitions
+        return Found(topic.name, created=False, partitions=found or topic.partitions, wanted=topic.partitions)
+    if error in {errors.TopicAuthorizationFailedError, errors.ClusterAuthorizationFailedError}:
+        return Right(CREATE, "topic", topic.name)
     if error is not errors.NoError:
         raise explain(error(message or error.__name__), settings, f"creating topic {topic.name!r}")
     return Found(topic.name, created=True, partitions=topic.partitions, wanted=topic.partitions)
 
 
-def partitions(admin: Any, topic: str, settings: KafkaSettings) -> int | None:
-    """Return a topic's number of partitions; None where there is no such topic.
+def unreadable(settings: KafkaSettings, clock: Clock, topic: str, *, written: bool = False) -> str | None:
+    """Return why a topic that need not be there can't be used; None where it can.
 
-    Raises
-    ------
-    BrokerProblem
-        The user may not see it.
-    """
-    try:
-        (found,) = admin.describe_topics([topic])
-    except errors.KafkaError as e:
-        raise explain(e, settings, f"looking up topic {topic!r}") from None
-    error = errors.for_code(found["error_code"])
-    if error is errors.UnknownTopicOrPartitionError:
-        return None
-    if error not in {errors.NoError, errors.LeaderNotAvailableError}:
-        raise explain(error(), settings, f"looking up topic {topic!r}")
-    return len(found["partitions"])
-
-
-def require_topic(settings: KafkaSettings, clock: Clock, topic: str) -> int:
-    """Return the number of partitions of a topic that must be there.
-
-    Raises
-    ------
-    BrokerProblem
-        The broker can't be reached or refuses, or there is no such topic.
-    """
-    admin = open_admin(settings, clock)
-    try:
-        found = partitions(admin, topic, settings)
-    finally:
-        admin.close()
-    if not found:
-        raise BrokerProblem(
-            f"Kafka at {settings.bootstrap_servers} has no topic {topic!r}; run `streamdrift topics create`, or correct "
-            "its name (STREAMDRIFT_TOPICS__…)"
-        )
-    return found
-
-
-def unreadable(settings: KafkaSettings, clock: Clock, topic: str) -> str | None:
-    """Return why a topic that need not be there can't be read; None where it can.
+    Parameters
+    ----------
+    written
+        Whether it is written to as well as read.
 
     Raises
     ------
@@ -177,8 +168,9 @@ def unreadable(settings: KafkaSettings, clock: Clock, topic: str) -> str | None:
     """
     admin = open_admin(settings, clock)
     try:
-        return None if partitions(admin, topic, settings) else f"there is no topic {topic!r}"
+        examine(admin, settings, [topic], [topic] if written else [])
     except BrokerProblem as e:
         return str(e)
     finally:
         admin.close()
+    return None
