@@ -276,12 +276,14 @@ class Bank(Holdings):
             self.overflown.add(rows.model)
             return []
         self.overflown.add(rows.model)
-        limit = float(self._settings.segments_per_model_max)
-        held = float(self._segments_of[rows.model])
+        held, limit = float(self._segments_of[rows.model]), float(self._settings.segments_per_model_max)
+        full = self._full(rows.model) or "segments_per_model_max"
+        if full == "series_max":
+            held, limit = float(max(self.series, len(self._groups))), float(self._settings.series_max)
         ratio = round((held + 1) / max(held, 1), 4)
         change = Change(
             "opens", "", "anomaly", "segment_overflow", ("limits",), held, limit, ratio, "ratio", 0, int(rows.time[row]),
-            {"n": int(held)}, {"n": int(held) + 1},
+            {"n": int(held), "limit": full}, {"n": int(held) + 1},
         )  # fmt: skip
         identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)
         return [(int(rows.order[row]), explain.alert(identity, change, rows, row, int(rows.model_row[row]), 1.0, None))]

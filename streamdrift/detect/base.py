@@ -15,7 +15,7 @@ class Values:
     Attributes
     ----------
     raw
-        (n,) as they came; categories as their place in the reference.
+        (n,) as they came; categories as their place in the reference, the rare ones as one.
     z
         (n,) standardised against the reference window.
     rank

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Floats, Ints
+from streamdrift.detect.breathing import breathing
 from streamdrift.detect.dependence import autoregression, inflation, inflation_error
 
 STRETCH = 16
@@ -31,6 +32,8 @@ WEIGHTS_DEPENDENT = np.array([1.0, 0.9, 0.7, 0.7])
 INDEPENDENT_MAX = 1.5  # long-run variance, relative to independence, up to which a series counts as independent
 MEASURED_MIN = 20.0  # windows that the reference must have of a length whose variance is taken as measured
 HITS_MIN = 3  # events of a rare kind from which its own dependence is looked at: they like to come in bursts
+SPELLS = 4  # times the longest spell of the reference from which one is of another kind
+PROVEN = 64.0  # nats that the longest window must be able to show, or it is left to spells
 SIZE_MIN = 10.0  # least effective sample size of a window that may speak for a dependent series
 DEPARTURE = 3.0  # first score of a value beyond all of the reference
 LEVEL = 3.2905  # standard normal quantile .9995: how far the reference may wander before it counts as restless
@@ -157,6 +160,9 @@ def _calibrate(scores: Ints, forced: Bools | None, unsure: Floats) -> tuple[Cali
         size[:, i], low[:, i], high[:, i] = one.size, one.low, one.high
         restless[:, i], skew_up[i], skew_down[i] = one.restless, one.skew_up, one.skew_down
         worth = min(worth, n / one.inflation)
+    if c == len(WEIGHTS) and not flat[:2].any():
+        z, squares = ((values[:, i] - mean[i]) / sd[i] for i in (0, 1))
+        size[:, 0] *= breathing(z, squares, WINDOWS * STRETCH)
     return Calibration(mean, sd, size, low, high, skew_up, skew_down, np.full(c, float(n)), worth), restless
 
 
@@ -255,18 +261,18 @@ def _chi2_quantile(dof: float) -> float:
     return (1 - 2 / (9 * dof) + LEVEL * math.sqrt(2 / (9 * dof))) ** 3
 
 
-def share_calibration(hits: int, n: int, flags: Ints | None = None, notes: int = 0) -> Calibration:
+def share_calibration(
+    hits: int, n: int, flags: Ints | None = None, notes: int = 0, *, rise: bool = True
+) -> Calibration:
     """Calibration of a share of events that had ``hits`` in n reference events.
 
-    ``flags``, the (n, 1) scores of the reference, lets its own dependence speak where there are enough hits. A share
+    ``flags``, the (n, 1) scores of the reference, lets its own dependence speak where there are enough hits; where it comes in spells
+    so long that no window could prove anything, only a spell is told that is far longer than any, of hits (``rise``) or of none. A share
     of 0 is taken as half an event in n. The skewness of a rare event makes T the Poisson log-likelihood ratio. So many
     ``notes`` are scores that are summed and not judged.
     """
     if flags is not None and min(hits, n - hits) >= HITS_MIN:
-        found = calibrate(flags)
-        shape = (len(WINDOWS), 1)
-        if found.size.shape == shape and found.size.any():
-            return joined([found, _unjudged(notes)])
+        return joined([_with_spells(calibrate(flags), flags[:, 0] > 0, rise=rise), _unjudged(notes)])
     return _by_chance(hits, n, notes)
 
 
@@ -290,3 +296,31 @@ def _by_chance(hits: int, n: int, notes: int) -> Calibration:
         float(n),
     )
     return joined([own, _unjudged(notes)])
+
+
+def _with_spells(found: Calibration, flags: Bools, *, rise: bool) -> Calibration:
+    """Let the longest window be filled by one spell, where it can't prove that by the size of a sample.
+
+    Spells that end at random are ``SPELLS`` times as long as the longest of some ten once in e¹² of them. A window counts as filled, or
+    as empty, but for a tenth of what is not, or is, in the reference.
+    """
+    mean, sd = float(found.mean[0]), float(found.sd[0])
+    size, low, high = found.size.copy(), found.low.copy(), found.high.copy()
+    bound, skew, room = (high, found.skew_up, 1 - mean) if rise else (low, found.skew_down, mean)
+    most = np.array([max(0.0, room / sd - abs(float(bound[-1, 0])))])
+    edges = np.flatnonzero(np.concatenate([[True], flags[1:] != flags[:-1], [True]]))
+    longest = int(np.diff(edges)[flags[edges[:-1]] == rise].max())
+    if float(size[-1, 0] * rate(most, float(skew[0]))[0]) >= PROVEN or SPELLS * longest > LONGEST * STRETCH:
+        return found
+    bound[-1, 0] = (0.9 if rise else -0.9) * room / sd
+    size[-1, 0] = 8 * PROVEN / float(rate(np.array([0.1 * room / sd]), float(skew[0]))[0])
+    return replace(found, size=size, low=low, high=high)
+
+
+def rate(excess: Floats, skew: Floats | float) -> Floats:
+    """Bennett's rate function: evidence per effective event of a mean ``excess`` sd off, under this skewness."""
+    y = skew * excess
+    small = y < 0.02
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exact = ((1 + y) * np.log1p(y) - y) / np.square(skew)
+    return np.where(small, excess * excess / 2 * (1 - y / 3), exact)

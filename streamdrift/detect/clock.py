@@ -20,13 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streamdrift.blocks.column import Floats, Ints
+from streamdrift.blocks.column import Bools, Floats, Ints
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 QUARTERS = 96
 HARMONICS = 3
 DAYS_MIN = 2
+HOURS_MIN = 2 * HARMONICS + 2
+"""Hours of the day that must be known: one more than the harmonics could follow whatever they were."""
 WEEKS_MIN = 2
 FOLLOWS = 0.5
 """Slope of a day's hours on the other days' course, pooled over the days, from which the course foretells."""
@@ -84,6 +86,9 @@ def fit(scores: Ints, times: Ints) -> ClockProfile | None:
     if span < DAYS_MIN or len(times) < 24 * DAYS_MIN:
         return None
     hours = _Hours(scores, times)
+    known = hours.known()
+    if known.sum() < HOURS_MIN:
+        return None
     weekly = span >= 7 * WEEKS_MIN and len(np.unique(days % 7)) == 7
     sd = np.maximum(scores.std(axis=0), 1.0)
     kept = np.array([_foretells(hours, c, float(sd[c])) for c in range(scores.shape[1])])
@@ -94,6 +99,8 @@ def fit(scores: Ints, times: Ints) -> ClockProfile | None:
     solved = _solve(design, weights[:, 0], hours.total / weights) * kept
     quarter = (np.arange(QUARTERS) + 0.5) / 4 - 0.5
     course = _harmonics(quarter) @ solved[1 : 1 + 2 * HARMONICS]
+    seen = np.repeat(known, QUARTERS // 24)  # at other hours it is anybody's guess, and harmonics go anywhere
+    course[~seen] = course[~seen].clip(course[seen].min(axis=0), course[seen].max(axis=0))
     week = np.zeros((7, scores.shape[1]))
     if weekly:
         week[1:] = solved[1 + 2 * HARMONICS :]
@@ -118,6 +125,11 @@ class _Hours:
         self.total: Floats = sums.astype(np.float64)
         self.hour: Floats = (distinct % 24).astype(np.float64)
         self.day: Ints = distinct // 24
+
+    def known(self) -> Bools:
+        """(24,) hours of the day that two days at least have shown."""
+        days: Bools = np.bincount(self.hour.astype(np.int64), minlength=24) >= DAYS_MIN
+        return days
 
 
 def _foretells(hours: _Hours, c: int, sd: float) -> bool:

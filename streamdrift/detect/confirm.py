@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Floats, Ints
-from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration
+from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, WINDOWS, Calibration, rate
 
 ONSET_NATS = 3.0
 """Log-likelihood that a change point may lack of the best one: twenty times less likely."""
@@ -87,12 +87,11 @@ class Evidence:
         at = len(self.sums) - len(self.ends) + j
         k = np.arange(1, max(1, min(int(self.stretch[j]) - since, LONGEST, at)) + 1)
         means = (self.sums[at, channel] - self.sums[at - k, channel]) / (k * (STRETCH * UNIT))
-        d = (means - self.calibration.mean[channel]) / self.calibration.sd[channel]
-        excess = np.maximum(
-            np.maximum(d - self.calibration.high[window, channel], self.calibration.low[window, channel] - d),
-            0.0,
-        )
-        likelihood = k * excess * excess
+        known = self.calibration
+        d = (means - known.mean[channel]) / known.sd[channel]
+        up = np.maximum(d - known.high[window, channel], 0.0)
+        down = np.maximum(known.low[window, channel] - d, 0.0)
+        likelihood = k * np.maximum(rate(up, known.skew_up[channel]), rate(down, known.skew_down[channel]))
         best = int(np.argmax(likelihood))
         near = k[likelihood >= likelihood[best] * (1 - min(1.0, ONSET_NATS / max(t, ONSET_NATS)))]
         # a stretch in which the change fell shows half of it, so the range takes in one more on either side
@@ -287,12 +286,3 @@ def _leaves(prefix: Ints, m: int, bounds: Bounds) -> bool:
         if (spans <= low).any() or (spans >= high).any():
             return True
     return False
-
-
-def rate(excess: Floats, skew: Floats) -> Floats:
-    """Bennett's rate function: evidence per effective event of a mean ``excess`` sd off, under this skewness."""
-    y = skew * excess
-    small = y < 0.02
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exact = ((1 + y) * np.log1p(y) - y) / (skew * skew)
-    return np.where(small, excess * excess / 2 * (1 - y / 3), exact)

@@ -39,9 +39,9 @@ def autoregression(z: Floats) -> tuple[Floats, Floats]:
 
 def inflation(phi: Floats, acf: Floats, spans: Ints) -> Floats:
     """Variance of a mean over each span, relative to independence: 1 + 2·Σ (1 - k/w)·ρ(k), by the AR fit's ρ."""
-    if not len(phi):
+    rho = correlations(phi, acf, int(spans.max()))
+    if not len(rho):
         return np.ones(len(spans))
-    rho = _extended(phi, acf, int(spans.max()))
     k = np.arange(1, len(rho) + 1)
     plain = np.concatenate([[0.0], np.cumsum(rho)])
     weighted = np.concatenate([[0.0], np.cumsum(k * rho)])
@@ -49,9 +49,11 @@ def inflation(phi: Floats, acf: Floats, spans: Ints) -> Floats:
     return 1 + 2 * (plain[last] - weighted[last] / spans)
 
 
-def _extended(phi: Floats, acf: Floats, lags: int) -> Floats:
-    """ρ(1), ρ(2), …: measured up to the order, then by the recursion, until negligible."""
+def correlations(phi: Floats, acf: Floats, lags: int) -> Floats:
+    """ρ(1), ρ(2), …: measured up to the order, then by the recursion, until negligible; none where there is no fit."""
     p = len(phi)
+    if not p:
+        return np.zeros(0)
     rho = acf[1 : p + 1].tolist()
     coefficients = phi.tolist()
     while len(rho) < lags:

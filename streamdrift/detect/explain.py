@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,7 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
     if reference.kind != NUMBER:
         reason, effect, unit = "category_shift", _total_variation(reference, window), "share"
     elif verdict.channel == 0:
-        reason, effect, unit = "mean_shift", (moments(window)[0] - reference.mean) / reference.sd, "sd"
+        reason, effect, unit = "mean_shift", reference.off(moments(window)[0]), "sd"
     elif verdict.channel == 1:
         reason, effect, unit = "variance_shift", moments(window)[1] / reference.sd, "ratio"
     else:
@@ -97,9 +98,9 @@ def shift(verdict: Verdict, reference: Reference, window: Floats, who: list[str]
 def flag(name: str, reference: Reference, window: Floats, time: int) -> Change:
     """A detector's flag, as it is."""
     effect, unit = (
-        (distance(reference.ordered, window), "ks")
+        (distance(reference.judged, reference.pooled(window)), "ks")
         if name == "ks"
-        else ((moments(window)[0] - reference.mean) / reference.sd, "sd")
+        else (reference.off(moments(reference.pooled(window))[0]), "sd")
     )
     reason = "distribution_shift" if name == "ks" else "mean_shift"
     current = {"n": len(window), **reference.describe(window)}
@@ -273,6 +274,15 @@ def alert(
     )
 
 
+def became_critical(told: Alert, change: Change, factor: float) -> bool:
+    """Whether an open alert that was told as less is critical by now: of .4 of all events, .7 is not twice as many.
+
+    Half-way to the factor, on the scale of ratios, it must have grown all the same: near the bound, chance goes to and fro.
+    """
+    is_critical = told.severity != "critical" and severity(told.role, change) == "critical"
+    return is_critical and has_grown(told, change, math.sqrt(factor))
+
+
 def has_grown(told: Alert | Change, change: Change, factor: float) -> bool:
     """Whether an open alert is to be sent again: its effect is so much larger than the one told last."""
     if is_half_seen(told.reference) and not is_half_seen(change.reference):
@@ -334,7 +344,22 @@ def _by_effect(role: str, change: Change) -> Severity:
 
 
 def _total_variation(reference: Reference, window: Floats) -> float:
+    """Half the sum of what the shares of the categories differ by, less what chance makes of that in so few values.
+
+    The rare ones count as one. At least the share by which a single one differs, which chance adds little to.
+    """
     cells = max(len(reference.categories), 2) + 1
-    then = np.bincount(reference.ordered.astype(np.int64), minlength=cells) / reference.n
-    now = np.bincount(window.astype(np.int64), minlength=cells) / max(1, len(window))
-    return float(np.abs(then - now).sum() / 2)
+    n, m = reference.n, max(1, len(window))
+    then = np.bincount(reference.judged.astype(np.int64), minlength=cells) / n
+    now = np.bincount(reference.pooled(window).astype(np.int64), minlength=cells) / m
+    size = n * m / (n + m)
+    expected = size * (n * then + m * now) / (n + m)
+    by_chance = sum(map(_mean_deviation, expected[expected > 0].tolist())) / size / 2
+    apart = np.abs(then - now)
+    return max(float(apart.max()), float(apart.sum()) / 2 - by_chance)
+
+
+def _mean_deviation(mean: float) -> float:
+    """Mean absolute deviation of a Poisson count (Crow 1958)."""
+    below = math.floor(mean)
+    return 2 * math.exp((below + 1) * math.log(mean) - mean - math.lgamma(below + 1))

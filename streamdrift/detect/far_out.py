@@ -11,8 +11,7 @@ import numpy as np
 
 from streamdrift.blocks.column import Bools, Floats, Ints
 from streamdrift.detect import explain, units
-from streamdrift.detect.baseline import Reference
-from streamdrift.detect.calibration import STRETCH
+from streamdrift.detect.baseline import LARGEST, Reference
 from streamdrift.detect.explain import Change
 from streamdrift.detect.faults import ShareLane
 from streamdrift.detect.policy import Verdict
@@ -49,7 +48,7 @@ class FarOut:
         found = []
         for verdict in self.lane.update(far, times):
             known = np.concatenate([before, values[places[places <= verdict.end]]])
-            count = max(1, round(self.lane.current(verdict) * verdict.back * STRETCH))
+            count = max(1, self.lane.events(verdict))
             found.append((verdict.end, self._change(verdict, known[-min(count, NAMED_BY) :])))
         return far, found
 
@@ -70,5 +69,5 @@ class FarOut:
 def _beyond(values: Floats) -> tuple[float, float]:
     """Bounds outside which a value is far out."""
     low, high = float(values.min()), float(values.max())
-    margin = WIDTHS * (high - low) or max(1.0, abs(low))
-    return low - margin, high + margin
+    margin = WIDTHS * (high - low) or abs(low) or 1.0
+    return max(low - margin, -LARGEST), min(high + margin, LARGEST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamdrift.blocks.column import Bools, Ints
-from streamdrift.detect.calibration import STRETCH, UNIT, share_calibration
+from streamdrift.detect.calibration import LONGEST, STRETCH, UNIT, share_calibration
 from streamdrift.detect.confirm import Evidence, Judged, Scan
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings
@@ -72,8 +72,13 @@ class ShareLane:
         """
         return self.evidence.mean(verdict.j, verdict.back, note) if self.evidence else 0.0
 
+    def events(self, verdict: Verdict) -> int:
+        """Events of the kind since the change point, as far as the scan reaches back."""
+        back = min(verdict.since, LONGEST)
+        return round(self.evidence.mean(verdict.j, back, 0) * back * STRETCH) if self.evidence else 0
+
     def _enough(self, verdict: Verdict) -> bool:
-        return round(self.current(verdict) * verdict.back * STRETCH) >= self._events_min
+        return self.events(verdict) >= self._events_min
 
 
 def _scores(*flags: Bools) -> Ints:

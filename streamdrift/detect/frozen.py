@@ -7,6 +7,7 @@ that comes back again and again (a score at its upper end, an hour without rain)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ RETURNS = 5
 REPEATS = 0.1
 """Share of values equal to the one before from which a series repeats itself."""
 REPEATING_RUN_MIN = 200
+NEVER = 1 << 40
+"""Longest run of what can't freeze."""
 THAWED = 64
 """Values since a frozen run ended after which the series is well again."""
 
@@ -40,18 +43,21 @@ class Freeze:
 class Frozen:
     """The run of one series.
 
+    ``many`` are values that stand for several: a run of these is none.
+
     >>> import numpy as np
     >>> frozen = Frozen(np.arange(100.0))
     >>> [f.end for f in frozen.update(np.repeat([1.0, 2.0], [5, 30]), np.arange(35))]
     [24]
     """
 
-    def __init__(self, reference: Floats) -> None:
-        starts = np.flatnonzero(np.diff(reference, prepend=np.nan) != 0)
+    def __init__(self, reference: Floats, many: Collection[float] = ()) -> None:
+        starts = _starts(reference, np.nan)
         runs, first = np.diff(np.append(starts, len(reference))), reference[starts]
         distinct, returns = np.unique(first, return_counts=True)
         back = distinct[returns >= RETURNS]
         self._spells = {value: int(runs[first == value].max()) for value in back.tolist()}
+        self._spells |= dict.fromkeys(many, NEVER)
         self._least = REPEATING_RUN_MIN if 1 - len(starts) / len(reference) > REPEATS else RUN_MIN
         self._longest = int(runs[~np.isin(first, back)].max(initial=1))
         self._varies = len(distinct) > 1  # a constant can't freeze
@@ -90,7 +96,7 @@ class Frozen:
         n = len(values)
         if not self._varies or not n:
             return []
-        starts = np.flatnonzero(np.diff(values, prepend=self._value) != 0)
+        starts = _starts(values, self._value)
         found: list[Freeze] = []
         if not len(starts) or starts[0]:
             self._goes_on(0, int(starts[0]) if len(starts) else n, found)
@@ -119,5 +125,10 @@ class Frozen:
         elif self._run < limit and self._frozen is not None:
             self._moving += end - start
             if self._moving >= THAWED:
-                found.append(Freeze(False, end - 1 - (self._moving - THAWED), self._value, self._moving, self._since))
+                found.append(Freeze(False, end - 1 - (self._moving - THAWED), self._value, THAWED, self._since))
                 self._frozen, self._moving = None, 0
+
+
+def _starts(values: Floats, before: float) -> Ints:
+    """Indices at which a run begins: of values that differ from the one before them."""
+    return np.flatnonzero(values != np.concatenate([[before], values[:-1]]))

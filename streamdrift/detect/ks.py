@@ -20,7 +20,7 @@ class Ks:
     name = "ks"
 
     def __init__(self, settings: KsSettings, reference: Reference, engine: EngineChoice = "auto") -> None:
-        ordered = reference.ordered
+        ordered = reference.judged
         if len(ordered) > REFERENCE_MAX:  # evenly spaced order statistics keep the distribution to within 1/1,000
             ordered = ordered[np.linspace(0, len(ordered) - 1, REFERENCE_MAX).round().astype(np.int64)]
         self.kernel = kernels.engine(engine).ks(ordered, settings.window_events, settings.alpha)

@@ -21,7 +21,7 @@ import numpy as np
 
 from streamdrift.blocks.column import ABSENT, BOOLEAN, NULL, NUMBER, TEXT, Bools, Bytes, Column, Floats, Ints
 from streamdrift.detect import baseline
-from streamdrift.detect.baseline import Reference
+from streamdrift.detect.baseline import OTHER, Reference
 from streamdrift.detect.calibration import INDEPENDENT_MAX, Calibration, calibrate, score_table
 from streamdrift.detect.clock import ClockProfile, fit
 
@@ -179,7 +179,7 @@ class Learning:
     def _code(self, text: str) -> int:
         if text in self._texts or len(self._texts) < self._categories_max:
             return self._texts.setdefault(text, len(self._texts))
-        return self._categories_max
+        return self._texts.get(OTHER, self._categories_max)  # a category of that name is one of them
 
     def _look(self, before: int) -> list[Learned]:
         kinds, ages = np.concatenate(self._kinds), np.concatenate(self._ages)
@@ -235,8 +235,9 @@ class Learning:
     def _learn(self, learned: Learned, values: Floats, times: Ints) -> None:
         if len(values) < min(VALUES_MIN, self._wanted):
             return
-        texts = [*self._texts, "other"]
-        reference, values = baseline.build(learned.kind, values, texts, float(learned.missing.mean()))
+        texts = [*self._texts] if OTHER in self._texts else [*self._texts, OTHER]
+        unknown = OTHER if len(self._texts) >= self._categories_max else None
+        reference, values = baseline.build(learned.kind, values, texts, float(learned.missing.mean()), unknown)
         calibration, clock = calibrated(reference, values, times)
         full = len(values) >= self._wanted or len(learned.missing) >= self._bound
         reference.is_short = not full and reference.n > INDEPENDENT_MAX * calibration.worth
@@ -247,7 +248,7 @@ class Learning:
 
 def calibrated(reference: Reference, values: Floats, times: Ints) -> tuple[Calibration, ClockProfile | None]:
     """Return what is normal for a reference's (n,) values at their event times, and their course over the day, if any."""
-    scores = score_table(reference.n)[reference.rank(values)]
+    scores = score_table(reference.n)[reference.rank(reference.held_out(values))]
     clock = fit(scores, times)
     if clock is None:
         return calibrate(scores), None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
-from streamdrift.detect.explain import Change, has_grown
+from streamdrift.detect.explain import Change, became_critical, has_grown
 from streamdrift.settings import PolicySettings
 
 Place = tuple[str, str]
@@ -128,7 +128,9 @@ class OpenAlerts:
             return self._resolved(place, change, now, policy, make)
         one.note(change)
         if one.opened is not None:
-            if one.told is None or not has_grown(one.told, change, policy.update_factor):
+            told = one.told
+            factor = policy.update_factor
+            if told is None or not (has_grown(told, change, factor) or became_critical(told, change, factor)):
                 return None
             one.told = make(change, one.opened)
             return one.told

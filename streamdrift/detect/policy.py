@@ -48,7 +48,7 @@ class Verdict:
     channel, window
         Score and window that gave it.
     back
-        Stretches that tell how large the change is: those since the change point, later on the latest ones.
+        Stretches that tell how large the change is: those that are all after the change point, later on the latest ones.
     since, onset
         Stretches since the estimated change point, and its event time in milliseconds.
     onset_range
@@ -152,7 +152,8 @@ class Lane:
         window = int(reachable[:, channel].argmax())
         t = float(reachable[window, channel])
         back, onset, within = evidence.onset(j, self._start, (window, channel), t, now)
-        return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, back, back, onset, within)
+        size = max(1, back - 1)  # the change fell into the oldest stretch: some of it is what was before
+        return Verdict("opens", j, int(evidence.ends[j]), t, channel, window, size, back, onset, within)
 
     def _continuing(self, evidence: Evidence, j: int, stretch: int, peaks: Floats) -> Verdict | None:
         opened = cast("Verdict", self._opened)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamdrift.blocks.column import Floats
+from streamdrift.detect.baseline import LARGEST, apart, moments
 
 TRIM = 0.2
 """Part of the values that is left out on either side."""
@@ -46,14 +47,16 @@ class Bulk:
         ordered = np.sort(values)
         cut = int(TRIM * len(ordered))
         inner = ordered[cut : len(ordered) - cut]
-        scale = float(np.clip(ordered, inner[0], inner[-1]).std()) / NORMAL
-        return cls(float(inner.mean()), scale, 1 + int(np.count_nonzero(np.diff(inner))) < DISTINCT_MIN)
+        scale = min(moments(np.clip(ordered, inner[0], inner[-1]))[1] / NORMAL, LARGEST)
+        return cls(moments(inner)[0], scale, 1 + int(np.count_nonzero(inner[1:] != inner[:-1])) < DISTINCT_MIN)
 
 
 def shift(reference: Floats, window: Floats) -> float | None:
     """Return by how many robust sd of the reference the window's bulk is off; None where the reference's has no scale."""
     then = Bulk.of(reference)
-    return None if _is_scaleless(then) or not len(window) else (Bulk.of(window).location - then.location) / then.scale
+    return (
+        None if _is_scaleless(then) or not len(window) else apart(Bulk.of(window).location, then.location, then.scale)
+    )
 
 
 def spread(reference: Floats, window: Floats) -> float | None:

@@ -281,7 +281,7 @@ class _Shares:
                     names.append((dimension, value))
                     shares.append(hits / len(flags))
                     scores = np.where(flags, UNIT, 0).astype(np.int64)[:, None]
-                    calibrations.append(share_calibration(hits, len(flags), scores))
+                    calibrations.append(share_calibration(hits, len(flags), scores, rise=False))
         if not names:
             return None
         scan = Scan(joined(calibrations), up=False)

@@ -102,7 +102,7 @@ class ValueWatch:
         self._unseen = self._unseen_lane(values)
         numeric = reference.kind == NUMBER and settings.anomalies.enabled
         self._far_out = FarOut(reference, values, settings.policy) if numeric else None
-        self._frozen = Frozen(values) if settings.anomalies.enabled else None
+        self._frozen = Frozen(values, reference.many) if settings.anomalies.enabled else None
 
     def _unseen_lane(self, values: Floats) -> ShareLane | None:
         """Categories that the reference lacks, against the share that its second half had of what its first lacked."""
@@ -216,7 +216,8 @@ class ValueWatch:
             return []
         reference = self.reference
         rank = reference.rank(raw)
-        values = Values(raw, reference.standardise(raw), rank)
+        pooled = reference.pooled(raw)
+        values = Values(pooled, reference.standardise(pooled), rank)
         flags = {detector.name: detector.update(values) for detector in self.detectors}
         recent = np.concatenate([self._recent, raw])
         first = len(self._recent)
@@ -253,14 +254,14 @@ class ValueWatch:
         return self._seen + int(before[-1]) if len(before) else self._last_flag[name]
 
     def _is_candidate(self, end: int, flags: dict[str, Ints]) -> bool:
-        if self._settings.policy.require == "none":
-            return True
+        if self._settings.policy.require == "none" or self.reference.is_constant:
+            return True  # in a constant no detector has a scale: whatever departs from it is told by the scan alone
         oldest = self._seen + end - self._settings.policy.candidate_events
         return any(self._latest(name, flags, end) >= oldest for name in flags)
 
     def _who(self, verdict: Verdict, flags: dict[str, Ints]) -> list[str]:
         """Detectors that flagged since the change point, the latest last; the scan always agrees."""
-        since = self._seen + verdict.end - verdict.back * STRETCH
+        since = self._seen + verdict.end - verdict.since * STRETCH
         latest = {name: self._latest(name, flags, verdict.end) for name in flags}
         return [*sorted((n for n in latest if latest[n] >= since), key=lambda n: (latest[n], n)), "scan"]
 

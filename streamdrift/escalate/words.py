@@ -22,7 +22,8 @@ def effect(alert: Alert) -> str:
     """Then and now in the series' own units: ``0 % → 10.2 % null``, ``mean 151 → 113 (−0.46 sd)``."""
     then, now = alert.reference, alert.current
     if alert.reason == "segment_overflow":
-        return f"{number(then.get('n'))} are watched, more came"
+        of = " series of all models" if then.get("limit") == "series_max" else ""
+        return f"{number(then.get('n'))}{of} are watched, more came"
     if alert.role == "traffic":
         return _traffic(alert)
     if alert.kind == "anomaly" and alert.effect_unit == "share":

@@ -215,6 +215,17 @@ def test_segments_over_the_limit_fold_into_all_traffic_and_one_anomaly_says_so(b
     assert bank.limits_hit == {"segments_per_model_max": 1_992}
 
 
+def test_which_limit_is_full_is_told() -> None:
+    tree = Settings.model_validate({"series_max": 20, "reference": {"events": 200}})
+    events = [
+        {"model": "m", "occurred_at": START + i, "segments": {"user": f"u{i}"}, "features": {"x": 1.0, "y": 2.0}}
+        for i in range(100)
+    ]
+    (alert,) = detect(records(events), tree=tree)
+    assert (alert.reason, alert.reference["limit"]) == ("segment_overflow", "series_max")
+    assert (alert.statistic, alert.threshold) == (20, 20)
+
+
 def test_models_without_a_value_are_bounded_too() -> None:
     tree = Settings.model_validate({"series_max": 50})
     events = [{"model": f"m{i}", "occurred_at": START + i, "features": {"x": None}} for i in range(500)]

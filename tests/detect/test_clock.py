@@ -100,3 +100,24 @@ def test_a_season_alone_is_silent_and_a_small_shift_under_it_is_found() -> None:
         assert peaks[: 4_800 // 16].max() < 16
         delays.append(16 * int(np.argmax(peaks[4_800 // 16 :] >= 16)))
     assert np.median(delays) <= 300  # without the course it takes the season's amplitude first: never, mostly
+
+
+@pytest.mark.parametrize(("hours", "is_known"), [(6, False), (9, True)])
+def test_of_few_hours_no_course_is_made(hours: int, *, is_known: bool) -> None:
+    # what comes in spells, as a segment does, fills few hours of few days: the harmonics could follow whatever these were
+    rng = np.random.default_rng(1)
+    times = np.sort((rng.integers(0, 4, 2_000) * 24 + rng.integers(0, hours, 2_000) * 2) * (DAY_MS // 24))
+    course = np.sin(2 * np.pi * (times % DAY_MS) / DAY_MS)
+    found = fit(np.rint((course + rng.standard_normal(2_000))[:, None] * UNIT).astype(np.int64), times)
+    assert (found is not None) == is_known
+
+
+def test_a_course_over_office_hours_does_not_go_on_at_night() -> None:
+    rng = np.random.default_rng(3)
+    times = np.sort((rng.integers(0, 5, 3_000) * 24 + rng.uniform(8, 18, 3_000)) * (DAY_MS / 24)).astype(np.int64)
+    course = np.sin(2 * np.pi * (times % DAY_MS) / DAY_MS)
+    found = fit(np.rint((course + rng.standard_normal(3_000))[:, None] * UNIT).astype(np.int64), times)
+    assert found is not None
+    day = found.day[:, 0] / UNIT
+    assert np.abs(day).max() <= np.abs(day[8 * 4 : 18 * 4]).max()
+    assert np.corrcoef(found.at(times)[:, 0], course)[0, 1] > 0.95

@@ -22,10 +22,11 @@ from streamdrift.detect.calibration import (
     WINDOWS,
     calibrate,
     joined,
+    rate,
     score_table,
     share_calibration,
 )
-from streamdrift.detect.confirm import Scan, rate
+from streamdrift.detect.confirm import Scan
 from streamdrift.detect.dependence import autoregression, inflation
 from streamdrift.detect.policy import Lane, Verdict
 from streamdrift.settings import PolicySettings

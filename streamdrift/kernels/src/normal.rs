@@ -88,11 +88,13 @@ pub struct Reference<'a> {
     below: Option<&'a [i32]>,
     mean: f64,
     sd: f64,
+    tail: f64,
 }
 
 impl<'a> Reference<'a> {
-    pub fn new(ordered: &'a Ordered, mean: f64, sd: f64) -> Self {
-        Self { distinct: &ordered.distinct, below: ordered.below.as_deref(), mean, sd }
+    /// Values from `tail` on are compared as if they were that.
+    pub fn new(ordered: &'a Ordered, mean: f64, sd: f64, tail: f64) -> Self {
+        Self { distinct: &ordered.distinct, below: ordered.below.as_deref(), mean, sd, tail }
     }
 }
 
@@ -114,6 +116,7 @@ impl Ordered {
 impl Reference<'_> {
     #[inline]
     pub fn rank(&self, value: f64) -> usize {
+        let value = value.min(self.tail);
         let place = self.distinct.partition_point(|&one| one < value);
         let among = usize::from(self.distinct[place] == value);
         match self.below {
@@ -124,7 +127,7 @@ impl Reference<'_> {
 
     #[inline]
     pub fn standardise(&self, value: f64) -> f64 {
-        ((value - self.mean) / self.sd).clamp(-10.0, 10.0)
+        ((value.min(self.tail) - self.mean) / self.sd).clamp(-10.0, 10.0)
     }
 }
 

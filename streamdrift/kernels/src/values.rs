@@ -51,6 +51,7 @@ struct Flags {
 #[derive(Default)]
 pub struct Room {
     z: Vec<f64>,
+    pooled: Vec<f64>,
     flags: Vec<i64>,
     scan: Undo<[i32; SCORES], [i32; SCORES]>,
     share: Undo<Before<1>, [u8; 1]>,
@@ -66,6 +67,8 @@ pub struct Places {
 /// What watches the clean values.
 pub struct Values {
     ordered: Py<Ordered>,
+    /// Values from this one on are compared as if they were this one: see `detect/baseline.py`, `Tail`.
+    tail: f64,
     mean: f64,
     sd: f64,
     scores: Py<Scores>,
@@ -101,6 +104,7 @@ impl Values {
         }
         Ok(Self {
             ordered,
+            tail: needed(parts, "tail")?,
             mean: needed(parts, "mean")?,
             sd: needed(parts, "sd")?,
             scores: needed(parts, "scores")?,
@@ -301,7 +305,7 @@ impl Values {
         room: &mut Room,
     ) -> PyResult<bool> {
         let (ordered, scores) = (self.ordered.clone_ref(py), self.scores.clone_ref(py));
-        let (reference, table) = (Reference::new(ordered.get(), self.mean, self.sd), &scores.get().rows);
+        let (reference, table) = (Reference::new(ordered.get(), self.mean, self.sd, self.tail), &scores.get().rows);
         if table.len() <= 2 * ordered.get().n() {
             return Err(PyValueError::new_err("reference and score table don't belong together"));
         }
@@ -313,13 +317,20 @@ impl Values {
         }
         room.z.clear();
         room.z.extend(values.iter().map(|&value| reference.standardise(value)));
+        let pooled = if self.tail < f64::INFINITY {
+            room.pooled.clear();
+            room.pooled.extend(values.iter().map(|value| value.min(self.tail)));
+            &room.pooled[..]
+        } else {
+            values
+        };
         for detector in 0..3 {
             let (z, flags) = (&room.z, &mut room.flags);
             flags.clear();
             match detector {
                 0 => self.adwin.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
                 1 => self.page_hinkley.as_ref().map(|one| one.bind(py).borrow_mut().feed(z, flags)),
-                _ => self.ks.as_ref().map(|one| one.bind(py).borrow_mut().feed(values, flags)),
+                _ => self.ks.as_ref().map(|one| one.bind(py).borrow_mut().feed(pooled, flags)),
             };
             self.flagged(detector, &room.flags);
         }
