@@ -131,7 +131,7 @@ def test_parts_are_written_apart_and_are_one_object_again() -> None:
 @pytest.mark.parametrize(
     "value",
     [Leaf(1.0, "x"), {1: object()}, np.array(["a"]), np.array([1 + 2j]), 2**64, np.zeros((3, 2)).T, 1 + 2j],
-    ids=str,
+    ids=["no class of a spec", "object", "texts", "complex array", "beyond 64 bits", "not in order", "complex"],
 )
 def test_what_is_not_foreseen_is_refused(value: object) -> None:
     with pytest.raises(Unknown):
