@@ -56,7 +56,7 @@ def factor(variance: Floats) -> Floats:
     """(S,) factor f for (S,) variances s² of the local variance's logarithm.
 
     >>> factor(np.array([0.0, 0.01, 1.0])).round(3).tolist()
-    [1.0, 0.924, 0.029]
+    [1.0, 0.926, 0.029]
     """
     some = np.maximum(variance, 1e-9)
     y = np.sqrt(1 + 2 * AT * some) - 1

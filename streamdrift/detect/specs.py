@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from streamdrift.alerts import Alert
 from streamdrift.blocks.fresh import Fresh
 from streamdrift.detect.age import Age
-from streamdrift.detect.baseline import Reference
+from streamdrift.detect.baseline import Reference, Tail
 from streamdrift.detect.budget import Budget
 from streamdrift.detect.calibration import Calibration, score_table
 from streamdrift.detect.clock import ClockProfile
@@ -210,6 +210,7 @@ SERIES = (
     ),
     plain("alert", Alert),
     plain("budget", Budget, is_value=True),
+    plain("tail", Tail),
     Spec(
         "calibration",
         Calibration,
@@ -227,7 +228,7 @@ SERIES = (
     Spec(
         "reference",
         Reference,
-        ("kind", "n", "mean", "sd", "null_rate", "categories", "is_short", "_distinct", "_below"),
+        ("kind", "n", "mean", "sd", "null_rate", "categories", "is_short", "_counted", "_ranked", "_tail"),
         part=lambda _: True,
     ),
     Spec("fresh", Fresh, ("_next",), take=lambda fresh: (_FRESH(fresh),)),

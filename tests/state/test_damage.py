@@ -15,20 +15,20 @@ from streamdrift.ports import Partition
 from streamdrift.settings import Settings
 from streamdrift.state import records
 from streamdrift.telemetry import Metrics
-from tests.state import rich
-from tests.state.rich import EVENTS, Broker, Process
+from tests.state import much_traffic
+from tests.state.much_traffic import EVENTS, Broker, Process
 
 N = 1_200
-FOUND = rich.events(N)
-TREE = rich.tree()
+FOUND = much_traffic.events(N)
+TREE = much_traffic.tree()
 INPUT = Partition(EVENTS, 0)
 
 
 @cache
 def half() -> tuple[dict[bytes, bytes], dict[Partition, int], tuple[tuple[str, bytes], ...]]:
     """Changelog, offsets and output of a process that stopped in the middle, cleanly."""
-    broker = Broker(rich.log(FOUND))
-    process = Process(rich.direct(TREE)(), broker)
+    broker = Broker(much_traffic.log(FOUND))
+    process = Process(much_traffic.direct(TREE)(), broker)
     for _ in range(6):
         process.step()
     process.commit(flush=True)
@@ -37,14 +37,14 @@ def half() -> tuple[dict[bytes, bytes], dict[Partition, int], tuple[tuple[str, b
 
 @cache
 def whole() -> tuple[list[tuple[str, bytes]], dict[Any, str]]:
-    broker = Broker(rich.log(FOUND))
-    stage = rich.run(rich.direct(TREE), broker)
-    return broker.out, rich.hashes(stage)  # type: ignore[arg-type]
+    broker = Broker(much_traffic.log(FOUND))
+    stage = much_traffic.run(much_traffic.direct(TREE), broker)
+    return broker.out, much_traffic.hashes(stage)  # type: ignore[arg-type]
 
 
 def goes_on(changelog: dict[bytes, bytes], settings: Settings = TREE) -> tuple[Broker, Direct, Metrics, list[Any]]:
     _, committed, out = half()
-    broker = Broker(rich.log(FOUND), dict(committed), {INPUT: dict(changelog)}, list(out))
+    broker = Broker(much_traffic.log(FOUND), dict(committed), {INPUT: dict(changelog)}, list(out))
     metrics = Metrics()
     with capture_logs() as logs:
         process = Process(Direct(settings, "config", metrics), broker)
@@ -70,7 +70,7 @@ def keys(ending: str) -> list[bytes]:
 
 def test_undamaged_state_is_taken_up_without_a_word() -> None:
     broker, stage, metrics, warnings = goes_on(half()[0])
-    assert (broker.out, rich.hashes(stage)) == whole()
+    assert (broker.out, much_traffic.hashes(stage)) == whole()
     assert not warnings
     assert broker.replayed == 0
     assert not [sample for metric in metrics.state_discarded.collect() for sample in metric.samples]
@@ -87,15 +87,15 @@ def test_a_damaged_group_is_rebuilt_and_the_others_are_not(which: str, how: str)
     else:
         del changelog[key]
     broker, stage, metrics, warnings = goes_on(changelog)
-    assert (broker.out, rich.hashes(stage)) == whole()
+    assert (broker.out, much_traffic.hashes(stage)) == whole()
     assert len(warnings) == 1
     assert discarded(metrics, "damaged") + discarded(metrics, "missing") == 1
     assert broker.replayed == 600
     # and what was written instead is whole
-    again = Broker(rich.log(FOUND), dict(broker.committed), broker.changelog)
+    again = Broker(much_traffic.log(FOUND), dict(broker.committed), broker.changelog)
     with capture_logs() as logs:
-        stage = rich.run(rich.direct(TREE), again)  # type: ignore[assignment]
-    assert rich.hashes(stage) == whole()[1]
+        stage = much_traffic.run(much_traffic.direct(TREE), again)  # type: ignore[assignment]
+    assert much_traffic.hashes(stage) == whole()[1]
     assert again.replayed == 0
     assert not [entry for entry in logs if entry["log_level"] == "warning"]
 
@@ -103,7 +103,7 @@ def test_a_damaged_group_is_rebuilt_and_the_others_are_not(which: str, how: str)
 def test_without_the_record_of_the_partition_all_of_the_log_is_read_and_nothing_is_counted_twice() -> None:
     changelog = {key: value for key, value in half()[0].items() if key != b"detect/partition/0"}
     broker, stage, metrics, warnings = goes_on(changelog)
-    assert (broker.out, rich.hashes(stage)) == whole()
+    assert (broker.out, much_traffic.hashes(stage)) == whole()
     assert discarded(metrics, "damaged") == 1
     assert "all of the log is read again" in warnings[0]["event"]
 
@@ -111,23 +111,23 @@ def test_without_the_record_of_the_partition_all_of_the_log_is_read_and_nothing_
 def test_a_group_of_which_every_record_is_gone_is_missed() -> None:
     changelog = {key: value for key, value in half()[0].items() if b"region=eu/" not in key}
     broker, stage, metrics, warnings = goes_on(changelog)
-    assert (broker.out, rich.hashes(stage)) == whole()
+    assert (broker.out, much_traffic.hashes(stage)) == whole()
     assert discarded(metrics, "missing") == 2
     assert (warnings[0]["groups"], warnings[0]["expected"]) == (8, 10)
 
 
 def test_other_settings_discard_what_they_are_about() -> None:
     rule = {"overrides": {"eu": {"model": "m", "segment": "region=eu", "ks": {"alpha": 1e-9}}}}
-    broker, stage, metrics, warnings = goes_on(half()[0], rich.tree(**rule))
+    broker, stage, metrics, warnings = goes_on(half()[0], much_traffic.tree(**rule))
     assert discarded(metrics, "settings") == len(warnings) == 1
     assert (warnings[0]["model"], warnings[0]["segment"]) == ("m", "region=eu")
-    others = {key: value for key, value in rich.hashes(stage).items() if key != ("events", "m", "region=eu")}
+    others = {key: value for key, value in much_traffic.hashes(stage).items() if key != ("events", "m", "region=eu")}
     assert others.items() < whole()[1].items()
     assert broker.replayed == 600
 
 
 def test_limits_and_ways_may_change() -> None:
-    settings = rich.tree(series_max=5_000, segments_per_model_max=50, exchange="direct", block_events_max=16)
+    settings = much_traffic.tree(series_max=5_000, segments_per_model_max=50, exchange="direct", block_events_max=16)
     broker, _, metrics, warnings = goes_on(half()[0], settings)
     assert not warnings
     assert broker.replayed == 0
@@ -141,7 +141,7 @@ def test_newer_state_is_refused_and_left_alone() -> None:
     for key, value in half()[0].items():
         newer = value[:4] + (records.VERSION + 1).to_bytes(2, "little") + value[6:-4]
         changelog[key] = newer + zlib.crc32(newer).to_bytes(4, "little")
-    for stage in (rich.direct(TREE)(), Assemble(TREE, Metrics())):
+    for stage in (much_traffic.direct(TREE)(), Assemble(TREE, Metrics())):
         found = changelog if isinstance(stage, Direct) else {b"assemble/events/rows/0": next(iter(changelog.values()))}
         with pytest.raises(Fatal, match="written by a newer release"):
             stage.restore(INPUT, found)
@@ -158,7 +158,7 @@ def counted(stage: Any) -> set[Any]:
 
 
 def test_damaged_counts_are_counted_again_from_the_log() -> None:
-    broker = Broker(rich.log(FOUND))
+    broker = Broker(much_traffic.log(FOUND))
     process = Process(Assemble(TREE, Metrics()), broker)
     for _ in range(6):
         process.step()
@@ -167,7 +167,7 @@ def test_damaged_counts_are_counted_again_from_the_log() -> None:
     assert {key.split(b"/")[2] for key in kept} == {b"rows", b"names"}
     counts = counted(process.stage)
     for key in kept:
-        metrics, damaged = Metrics(), Broker(rich.log(FOUND), dict(broker.committed), {INPUT: dict(kept)})
+        metrics, damaged = Metrics(), Broker(much_traffic.log(FOUND), dict(broker.committed), {INPUT: dict(kept)})
         damaged.changelog[INPUT][key] = changed(key, kept[key] + bytes(60))
         with capture_logs():
             again = Process(Assemble(TREE, metrics), damaged)

@@ -18,13 +18,13 @@ from streamdrift.pipeline import Assemble, Detect
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
-from tests.state import rich
-from tests.state.rich import BLOCKS, LABELS, START, Broker, Process
+from tests.state import much_traffic
+from tests.state.much_traffic import BLOCKS, LABELS, START, Broker, Process
 
 N, PARTITIONS = 1_600, 3
-TREE = rich.tree(anomalies={"silence_min_s": 1e9, "duplicate_within_events": 60, "replay_within_events": 120})
+TREE = much_traffic.tree(anomalies={"silence_min_s": 1e9, "duplicate_within_events": 60, "replay_within_events": 120})
 """Without silence: one partition's events show that time has passed for the models of another, and which is ahead is chance."""
-FOUND = rich.events(N)
+FOUND = much_traffic.events(N)
 
 
 def blocks(
@@ -64,7 +64,7 @@ def partitioned(found: Sequence[tuple[bytes, bytes]]) -> dict[Partition, list[Re
 
 @cache
 def log() -> dict[Partition, list[Record]]:
-    return partitioned(blocks(rich.log(FOUND), ()))
+    return partitioned(blocks(much_traffic.log(FOUND), ()))
 
 
 def detect(settings: Settings = TREE) -> Detect:
@@ -77,24 +77,24 @@ def told(broker: Broker) -> list[bytes]:
 
 
 def test_blocks_after_a_crash_are_those_of_a_run_without() -> None:
-    whole = blocks(rich.log(FOUND, 2), ())
+    whole = blocks(much_traffic.log(FOUND, 2), ())
     for lives in ([3], [5, 1, 9], [20, 2]):
-        assert blocks(rich.log(FOUND, 2), lives) == whole
+        assert blocks(much_traffic.log(FOUND, 2), lives) == whole
 
 
 @cache
 def undisturbed() -> tuple[list[bytes], dict[tuple[str, str, str], str]]:
     broker = Broker(log())
-    stage = rich.run(detect, broker, at_a_time=7)
-    return told(broker), rich.hashes(stage)  # type: ignore[arg-type]
+    stage = much_traffic.run(detect, broker, at_a_time=7)
+    return told(broker), much_traffic.hashes(stage)  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.integers(1, 25), st.integers(0, 4)), min_size=1, max_size=4), st.sampled_from([3, 7]))
 @hypothesis_settings(max_examples=5, deadline=None, phases=[Phase.generate])
 def test_deaths_of_the_detect_stage(found: list[tuple[int, int]], at_a_time: int) -> None:
     broker = Broker(log())
-    stage = rich.run(detect, broker, found, at_a_time)
-    assert (told(broker), rich.hashes(stage)) == undisturbed()  # type: ignore[arg-type]
+    stage = much_traffic.run(detect, broker, found, at_a_time)
+    assert (told(broker), much_traffic.hashes(stage)) == undisturbed()  # type: ignore[arg-type]
 
 
 def two_workers(moves: Sequence[int], make: Callable[[], Detect], *, clean: bool) -> tuple[Broker, dict[Any, str]]:
@@ -119,7 +119,7 @@ def two_workers(moves: Sequence[int], make: Callable[[], Detect], *, clean: bool
     hashes: dict[Any, str] = {}
     for worker in workers:
         worker.commit()
-        hashes |= rich.hashes(worker.stage)  # type: ignore[arg-type]
+        hashes |= much_traffic.hashes(worker.stage)  # type: ignore[arg-type]
         assert worker.stage.bank.series == len(list(worker.stage.bank.watched()))  # type: ignore[union-attr]
     return broker, hashes
 
@@ -151,7 +151,7 @@ def test_what_went_away_leaves_nothing_behind() -> None:
 
 def labelled(n: int = N) -> dict[Partition, list[Record]]:
     """Events, and for most of them a label an hour later, worse from the middle on."""
-    logs = rich.log(FOUND[:n])
+    logs = much_traffic.log(FOUND[:n])
     rng = np.random.default_rng(5)
     truths = []
     for i, event in enumerate(FOUND[:n]):
@@ -173,12 +173,12 @@ def labelled(n: int = N) -> dict[Partition, list[Record]]:
 
 def test_labels_are_joined_again_and_nothing_of_them_is_told_twice() -> None:
     logs = labelled()
-    make = rich.direct(TREE, labels=True)
+    make = much_traffic.direct(TREE, labels=True)
     whole = Broker(logs)
-    stage = rich.run(make, whole)
+    stage = much_traffic.run(make, whole)
     assert any(json.loads(value)["data"]["role"] == "performance" for _, value in whole.out)
     for deaths in ([(9, 2)], [(5, 1), (7, 0), (4, 2)]):
         broker = Broker(logs)
-        again = rich.run(make, broker, deaths)
+        again = much_traffic.run(make, broker, deaths)
         assert told(broker) == told(whole)
-        assert rich.hashes(again) == rich.hashes(stage)  # type: ignore[arg-type]
+        assert much_traffic.hashes(again) == much_traffic.hashes(stage)  # type: ignore[arg-type]

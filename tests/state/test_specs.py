@@ -10,12 +10,12 @@ import numpy as np
 from streamdrift.detect.specs_traffic import SPECS
 from streamdrift.settings import Settings
 from streamdrift.state.spec import Spec
-from tests.state import rich
+from tests.state import much_traffic
 
 BY_CLASS: dict[type, Spec] = {spec.cls: spec for spec in SPECS.specs()}
 CONFIGURATIONS = {
-    "fixed": rich.tree(),
-    "rolling": rich.tree(reference={"mode": "rolling", "renew_events": 100}),
+    "fixed": much_traffic.tree(),
+    "rolling": much_traffic.tree(reference={"mode": "rolling", "renew_events": 100}),
 }
 
 
@@ -58,7 +58,9 @@ def roots(stage: Any) -> Iterator[Any]:
 
 def life(settings: Settings) -> Iterator[Any]:
     """Yield a stage after every second step through rich traffic."""
-    process = rich.Process(rich.direct(settings)(), rich.Broker(rich.log(rich.events(2_400))))
+    process = much_traffic.Process(
+        much_traffic.direct(settings)(), much_traffic.Broker(much_traffic.log(much_traffic.events(2_400)))
+    )
     while process.step():
         if process.step():
             yield process.stage
@@ -89,10 +91,13 @@ def test_an_attribute_that_somebody_forgot_is_found() -> None:
 
 def test_everything_that_is_kept_is_there_again() -> None:
     """Also what none of the next rows would show: each attribute has its value, and what is left out is set."""
-    process = rich.Process(rich.direct(CONFIGURATIONS["rolling"])(), rich.Broker(rich.log(rich.events(2_400))))
+    process = much_traffic.Process(
+        much_traffic.direct(CONFIGURATIONS["rolling"])(),
+        much_traffic.Broker(much_traffic.log(much_traffic.events(2_400))),
+    )
     for _ in range(14):
         process.step()
-    bank, other = process.stage.bank, rich.direct(CONFIGURATIONS["rolling"])().bank  # type: ignore[union-attr]
+    bank, other = process.stage.bank, much_traffic.direct(CONFIGURATIONS["rolling"])().bank  # type: ignore[union-attr]
     for key in bank._groups:
         other.take_up(bank.put_away(key))
     for key, group in bank._groups.items():

@@ -1,4 +1,4 @@
-"""State as each version of the format has it. ``python -m tests.state.golden`` writes that of the present one.
+"""State as each version of the format has it. ``python -m tests.state.lives`` writes that of the present one.
 
 A file once released is never written anew: later releases must go on from it.
 """
@@ -16,8 +16,8 @@ from streamdrift.pipeline import Assemble, Direct
 from streamdrift.settings import Settings
 from streamdrift.state import records
 from streamdrift.telemetry import Metrics
-from tests.state import rich
-from tests.state.rich import Broker, Process
+from tests.state import much_traffic
+from tests.state.much_traffic import Broker, Process
 
 FOLDER = Path(__file__).parent / "golden"
 SETTINGS: dict[str, Any] = {
@@ -41,7 +41,7 @@ def life(
     name: str, kept: dict[bytes, bytes] | None = None, engine: str = "auto"
 ) -> tuple[dict[bytes, bytes], list[str], list[Any]]:
     """Run a stage to where it stops, or from there on; return its changelog, the ids of its alerts, and its state at the stop."""
-    logs = rich.log(json.loads(gzip.decompress((FOLDER / "events.json.gz").read_bytes())))
+    logs = much_traffic.log(json.loads(gzip.decompress((FOLDER / "events.json.gz").read_bytes())))
     (place,) = logs
     broker = Broker(logs) if kept is None else Broker(logs, {place: STOPS}, {place: dict(kept)})
     process = Process(stage(name, engine), broker, STEP)
@@ -57,7 +57,7 @@ def life(
 
 def state(found: Any) -> list[Any]:
     if isinstance(found, Direct):
-        return sorted(rich.hashes(found).values())
+        return sorted(much_traffic.hashes(found).values())
     counted = found._assembler.counted()
     return [[*place, rows, *map(sorted, known.told())] for place, rows, known in counted]
 
@@ -84,7 +84,7 @@ def read(version: int) -> dict[str, dict[str, Any]]:
 
 def events() -> list[dict[str, Any]]:
     """Events for good: nothing that draws them may change them."""
-    found = rich.events(N)
+    found = much_traffic.events(N)
     for event in found:
         event["features"] = {
             name: event["features"][name] for name in ("x", "nullable", "category") if name in event["features"]

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from streamdrift.kernels import compiled
 from streamdrift.pipeline import Direct
 from streamdrift.settings import Settings
-from tests.state import rich
-from tests.state.rich import Broker
+from tests.state import much_traffic
+from tests.state.much_traffic import Broker
 
 N = 2_400
-EVENTS = rich.events(N)
+EVENTS = much_traffic.events(N)
 ENGINES = ["reference", "compiled"] if compiled() else ["reference"]
 TREES = {
-    (mode, engine): rich.tree(reference={"mode": mode, "renew_events": 100}, engine=engine)
+    (mode, engine): much_traffic.tree(reference={"mode": mode, "renew_events": 100}, engine=engine)
     for mode in ("fixed", "rolling")
     for engine in ENGINES
 }
@@ -28,9 +28,9 @@ OUT = list[tuple[str, bytes]]
 
 @cache
 def undisturbed(mode: str, engine: str) -> tuple[OUT, dict[tuple[str, str, str], str]]:
-    broker = Broker(rich.log(EVENTS))
-    stage = rich.run(rich.direct(TREES[mode, engine]), broker)
-    return broker.out, rich.hashes(stage)  # type: ignore[arg-type]
+    broker = Broker(much_traffic.log(EVENTS))
+    stage = much_traffic.run(much_traffic.direct(TREES[mode, engine]), broker)
+    return broker.out, much_traffic.hashes(stage)  # type: ignore[arg-type]
 
 
 def test_the_traffic_is_worth_it() -> None:
@@ -50,43 +50,43 @@ def test_deaths_change_not_one_bit(
     mode: str, found: list[tuple[int, int]], at_a_time: int, data: st.DataObject
 ) -> None:
     engine = data.draw(st.sampled_from(ENGINES))
-    broker = Broker(rich.log(EVENTS))
-    stage = rich.run(rich.direct(TREES[mode, engine]), broker, found, at_a_time)
-    assert (broker.out, rich.hashes(stage)) == undisturbed(mode, engine)  # type: ignore[arg-type]
+    broker = Broker(much_traffic.log(EVENTS))
+    stage = much_traffic.run(much_traffic.direct(TREES[mode, engine]), broker, found, at_a_time)
+    assert (broker.out, much_traffic.hashes(stage)) == undisturbed(mode, engine)  # type: ignore[arg-type]
 
 
 def test_each_life_may_have_another_engine() -> None:
-    broker, turn = Broker(rich.log(EVENTS)), iter(ENGINES * 10)
+    broker, turn = Broker(much_traffic.log(EVENTS)), iter(ENGINES * 10)
 
     def make() -> Direct:
-        return rich.direct(TREES["rolling", next(turn)])()
+        return much_traffic.direct(TREES["rolling", next(turn)])()
 
-    stage = rich.run(make, broker, [(5, 1)] * 5)
-    assert (broker.out, rich.hashes(stage)) == undisturbed("rolling", ENGINES[0])  # type: ignore[arg-type]
+    stage = much_traffic.run(make, broker, [(5, 1)] * 5)
+    assert (broker.out, much_traffic.hashes(stage)) == undisturbed("rolling", ENGINES[0])  # type: ignore[arg-type]
 
 
 def test_little_is_read_again() -> None:
     """What was put away is not read again: after a long life, only what came since ``state_flush_s``, twice that at most."""
-    broker = Broker(rich.log(EVENTS))
-    rich.run(rich.direct(TREES["fixed", ENGINES[-1]]), broker, [(18, 0)])
+    broker = Broker(much_traffic.log(EVENTS))
+    much_traffic.run(much_traffic.direct(TREES["fixed", ENGINES[-1]]), broker, [(18, 0)])
     assert 0 < broker.replayed <= 7 * 100
 
 
 def test_nothing_is_read_again_after_a_clean_stop() -> None:
-    broker = Broker(rich.log(EVENTS))
-    process = rich.Process(rich.direct(TREES["fixed", ENGINES[-1]])(), broker)
+    broker = Broker(much_traffic.log(EVENTS))
+    process = much_traffic.Process(much_traffic.direct(TREES["fixed", ENGINES[-1]])(), broker)
     for _ in range(10):
         process.step()
     process.commit(flush=True)
-    stage = rich.run(rich.direct(TREES["fixed", ENGINES[-1]]), broker)
+    stage = much_traffic.run(much_traffic.direct(TREES["fixed", ENGINES[-1]]), broker)
     assert broker.replayed == 0
-    assert (broker.out, rich.hashes(stage)) == undisturbed("fixed", ENGINES[-1])  # type: ignore[arg-type]
+    assert (broker.out, much_traffic.hashes(stage)) == undisturbed("fixed", ENGINES[-1])  # type: ignore[arg-type]
 
 
 def test_a_commit_costs_its_share_and_not_more_when_there_are_more_commits() -> None:
     def cost(commits_per_step: int, settings: Settings) -> tuple[int, int]:
-        broker, most = Broker(rich.log(EVENTS)), 0
-        process = rich.Process(rich.direct(settings)(), broker)
+        broker, most = Broker(much_traffic.log(EVENTS)), 0
+        process = much_traffic.Process(much_traffic.direct(settings)(), broker)
         while process.step():
             for part in range(commits_per_step):
                 process.now += 1 / commits_per_step if part else 0
@@ -96,7 +96,7 @@ def test_a_commit_costs_its_share_and_not_more_when_there_are_more_commits() -> 
             process.now = round(process.now)
         return broker.written, most
 
-    settings = rich.tree(kafka={"state_flush_s": 6.0})
+    settings = much_traffic.tree(kafka={"state_flush_s": 6.0})
     (few, most), (many, _) = cost(4, settings), cost(16, settings)
     assert many < 1.2 * few
     assert most < few / 3
