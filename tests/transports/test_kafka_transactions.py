@@ -338,7 +338,8 @@ def test_much_that_waits_asks_to_be_committed(join: Callable[..., Member]) -> No
 def test_no_right_to_the_transactional_id(admin: KafkaAdminClient, kafka_broker: Broker, topic: str) -> None:
     user, allow = f"User:{LIMITED[0]}", ACLPermissionType.ALLOW
     pattern = ResourcePattern(ResourceType.TOPIC, f"{topic}in")
-    admin.create_acls([ACL(user, "*", ACLOperation.READ, allow, pattern)])
+    group = ResourcePattern(ResourceType.GROUP, "group")
+    admin.create_acls([ACL(user, "*", ACLOperation.READ, allow, one) for one in (pattern, group)])
     settings = KafkaSettings(
         bootstrap_servers=kafka_broker.sasl,
         security_protocol="SASL_PLAINTEXT",
