@@ -110,6 +110,7 @@ class KafkaSource:
         self._places: dict[Any, Place] = {}
         self._assignments = Assignments()
         self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
+        self._asked = False
         self._closed = False
         require(settings, clock, reads=self._topics, groups=[group])
         self._consumer = self._connect()
@@ -215,6 +216,7 @@ class KafkaSource:
         now = self._clock.monotonic()
         if self._consumer.group_metadata().state == MemberState.STABLE:
             self._stable_at, self._patience_s = now, STUCK_S
+            self._ask_for_the_rest()
         elif now - self._stable_at > max(self._patience_s, JOINING_SESSIONS * self._joining_s()):
             self._on_error(Retriable(f"group {self._group!r} did not settle in {self._patience_s:g} s; joining anew"))
             self._stable_at, self._patience_s = now, min(2 * self._patience_s, STUCK_MAX_S)
@@ -225,6 +227,16 @@ class KafkaSource:
             self._consumer.subscribe(self._topics, listener=self._assignments)
             if self._instance is not None:  # a static member does not leave, and so would not join again
                 self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way
+
+    def _ask_for_the_rest(self) -> None:
+        """Have the group deal once more after a static member came, with what it got in its hands.
+
+        A member that is told to give a partition up joins again when it has, and so another gets it. Where it dies between the two, and is back
+        within the session, it gets what it was dealt then, and nobody is told that a partition is free: it stays so for good.
+        """
+        if not self._asked and self._instance is not None:
+            self._consumer._coordinator.request_rejoin()  # noqa: SLF001 - there is no public way
+        self._asked = True
 
     def _joining_s(self) -> float:
         """The session's length where we asked to join and wait for an answer: it comes when others did, or when theirs are over."""
