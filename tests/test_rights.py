@@ -45,7 +45,7 @@ from tests.transports.clock import RealClock
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
-OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-"}
+OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state"}
 """What `detect` runs without, as the page says."""
 SETTLE_S = 10.0
 
@@ -237,15 +237,7 @@ def named(cluster: Cluster, entry: Allowed) -> str:
     return f"user '{entry.user}' lacks .*{entry.operation} on {entry.kind} '{name}"
 
 
-@pytest.mark.parametrize("entry", [a for a in ALLOWED if a.name == "streamdrift.state"], ids=str)
-def test_a_topic_of_state_without_rights_is_left_alone(cluster: Cluster, entry: Allowed) -> None:
-    topic, settings = cluster.topics().state, cluster.settings("detect")
-    assert kafka.unreadable(settings, RealClock(), topic, written=True) is None
-    with cluster.without(entry):
-        assert re.search(named(cluster, entry), str(kafka.unreadable(settings, RealClock(), topic, written=True)))
-
-
-@pytest.mark.parametrize("entry", [a for a in ALLOWED if a.user == "detect" and a.name != "streamdrift.state"], ids=str)
+@pytest.mark.parametrize("entry", [a for a in ALLOWED if a.user == "detect"], ids=str)
 def test_what_detect_lacks_it_names(cluster: Cluster, entry: Allowed) -> None:
     with cluster.without(entry):
         refusals, warnings = begun(cluster)

@@ -9,7 +9,6 @@ from itertools import count
 
 import pytest
 
-from streamdrift.pipeline import Assemble
 from tests.simulation.ends import MUTATIONS
 from tests.simulation.schedules import SCENARIOS, play, quiet, world
 from tests.simulation.world import Rates
@@ -58,7 +57,6 @@ def test_the_real_detectors_say_what_they_say_undisturbed(seed: int) -> None:
     assert not outcome.wrong, f"{outcome.problems}; again: {again(seed, '--stage direct')}"
 
 
-@pytest.mark.skipif(not hasattr(Assemble, "restore"), reason="an assembler that starts counts a model's rows anew")
 def test_the_exchange_changes_nothing_of_that() -> None:
     outcome = play("exchange", 1)
     assert outcome.alerts >= 10

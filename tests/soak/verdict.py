@@ -11,9 +11,6 @@ import orjson
 
 EMIT_TIME_FIELDS = frozenset[str]()
 """Fields of an alert that tell when it was sent, and may differ: there are none."""
-COUNTED_ANEW = frozenset({"data.traffic_share", "data.expected_false_per_week"})
-"""What hangs on how many rows of a model were assembled before: each assembler that starts, or takes a partition over, counts
-anew. The short form lets these differ; the long one does not, and names them."""
 SHOWN_MAX = 20
 ALERTS_MIN = 300
 BARS = {"kill_9": 50, "stop": 20, "broker_kill": 5}
