@@ -22,6 +22,8 @@ def missing(check: str) -> str | None:
     """What this machine lacks for a check."""
     if shutil.which("cargo") is None:
         return "cargo isn't here, and so the compiled engine isn't either"
+    if subprocess.run(["cargo", "--version"], capture_output=True, check=False).returncode:
+        return "cargo is here, and no toolchain that it could run (rustup default stable)"
     for tool in ("fmt", "clippy") if check == "static" else ():
         if subprocess.run(["cargo", tool, "--version"], capture_output=True, check=False).returncode:
             return f"cargo {tool} isn't here (rustup component add rustfmt clippy)"
