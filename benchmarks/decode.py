@@ -9,7 +9,6 @@ round by round. Absolute figures depend on the machine, the ratios hardly do.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -100,10 +99,8 @@ def contestants(values: list[bytes], folder: str, stack: ExitStack) -> tuple[dic
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few events, few rounds")
+    parser = rounds.command(__doc__, "few events, few rounds", 15)
     parser.add_argument("--events", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
     n, count = (5_000, 3) if options.quick else (options.events, options.rounds)
     values = events(n)

@@ -11,7 +11,6 @@ the algorithms, with the latencies of today's processors (3 for an addition or a
 
 from __future__ import annotations
 
-import argparse
 import binascii
 import os
 import sys
@@ -114,10 +113,7 @@ def publish(count: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args(arguments)
+    options = rounds.command(__doc__, "few events, one round", 9).parse_args(arguments)
     if not kernels.compiled():
         print(f"### {TITLE}\n\nNot measured: {kernels.told()}.")
         return 0

@@ -11,7 +11,6 @@ windows full; the sizes take turns. A size for which there is no room in memory 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -131,10 +130,7 @@ def facts(*, quick: bool) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few series, one round")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args(arguments)
+    options = rounds.command(__doc__, "few series, one round", 5).parse_args(arguments)
     sizes, count, events = ((10, 100), 1, 2_000) if options.quick else (SIZES, options.rounds, 30_000)
     print(f"### What it takes to be there\n\n{facts(quick=options.quick)}\n")
     print(f"### Cost per event by number of series\n\n{flatness(*costs(sizes, events, count))}")

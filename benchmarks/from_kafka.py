@@ -14,7 +14,6 @@ quixstreams counts events by key: state in RocksDB with a changelog, `processing
 
 from __future__ import annotations
 
-import argparse
 import json
 import secrets
 import statistics
@@ -163,10 +162,8 @@ def publish(servers: str, n: int) -> Log:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round, ours alone")
+    parser = rounds.command(__doc__, "few events, one round, ours alone", 3)
     parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
     n, count = (20_000, 1) if options.quick else (options.events, options.rounds)
     print("### Off a Kafka broker\n")

@@ -15,7 +15,6 @@ sample of the events.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -189,10 +188,8 @@ def agree() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few series, one round")
+    parser = rounds.command(__doc__, "few series, one round", 11)
     parser.add_argument("--lanes", type=int, default=2_000)
-    parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args(arguments)
     many, count, events = (50, 1, 10) if options.quick else (options.lanes, options.rounds, 100)
     agree()

@@ -14,7 +14,6 @@ by default (2,010 series, twenty per event, for the rivals too), and no segments
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -133,10 +132,8 @@ class Scene:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
+    parser = rounds.command(__doc__, "few events, one round", 7)
     parser.add_argument("--events", type=int, default=50_000)
-    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args(arguments)
     quick = Sizes(2_000, 1, quick=True, segments=2, short=500, river=10, scipy=2, frouros=2)
     sizes = quick if options.quick else Sizes(options.events, options.rounds)

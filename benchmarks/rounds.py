@@ -6,6 +6,7 @@ a ratio is taken within a round; its median hardly moves where single figures do
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import os
@@ -35,6 +36,14 @@ Times = dict[str, list[float]]
 
 class MissingError(Exception):
     """A contestant that can't take part; the message says why, for the table."""
+
+
+def command(description: str | None, quick: str, rounds: int) -> argparse.ArgumentParser:
+    """What each benchmark's command line has: ``--quick``, which says what it leaves out, and ``--rounds``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"a smoke test: {quick}")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
 
 
 def timed(run: Run) -> float:

@@ -9,7 +9,6 @@ series each. A stage's MB/s are those of what it takes: fetched bytes, event byt
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import zlib
@@ -188,10 +187,7 @@ def rows_of(scene: Scene, times: rounds.Times) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a smoke test: few events, one round")
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args(arguments)
+    options = rounds.command(__doc__, "few events, one round", 9).parse_args(arguments)
     if not kernels.compiled():
         print(f"### {TITLE}\n\nNot measured: {kernels.told()}.")
         return 0

@@ -33,8 +33,6 @@ from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.spill import SpillFile
 from streamdrift.worker import Message, Output
-from streamdrift.worker import Stage as Stage  # noqa: PLC0414 - the pipeline names its parts
-from streamdrift.worker import Worker as Worker  # noqa: PLC0414 - as Stage
 
 LETTER_BYTES_MAX = 900_000
 """Key and value of a dead letter: with its headers it is below 1,048,588 bytes, Kafka's default ``max.message.bytes``."""

@@ -10,10 +10,11 @@ from jsonschema import Draft202012Validator
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Retriable
-from streamdrift.pipeline import LETTER_BYTES_MAX, Assemble, Detect, Direct, Stage, Worker
+from streamdrift.pipeline import LETTER_BYTES_MAX, Assemble, Detect, Direct
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySink, MemorySource
+from streamdrift.worker import Stage, Worker
 from tests.detect.test_bank import SMALL, records, traffic
 
 EVENTS = records(traffic())

@@ -125,7 +125,8 @@ class OpenAlerts:
         if one is None:
             return None
         if change.step == "resolves":
-            return self._resolved(place, change, now, policy, make)
+            opened = self._ended(place, change.onset, now, policy)
+            return None if opened is None else make(change, opened)
         one.note(change)
         if one.opened is not None:
             told = one.told
@@ -146,21 +147,14 @@ class OpenAlerts:
         one.opened = one.told = make(opening, None)
         return one.opened
 
-    def _resolved(
-        self,
-        place: Place,
-        change: Change,
-        now: int,
-        policy: PolicySettings,
-        make: Callable[[Change, Alert | None], Alert],
-    ) -> Alert | None:
+    def _ended(self, place: Place, calm_since: int, now: int, policy: PolicySettings) -> Alert | None:
+        """Remember what came and went; return the alert that opened it, where somebody was told."""
         one = self._open.pop(place)
         past = self._past.setdefault(place, deque(maxlen=max(PAST_MAX, policy.flapping_openings)))
-        past.append(Excursion(now, max(0, change.onset - one.onset), one.largest))
+        past.append(Excursion(now, max(0, calm_since - one.onset), one.largest))
         if one.opened is None:
             self._states["withheld"] += 1
-            return None
-        return make(change, one.opened)
+        return one.opened
 
     def _recent(self, place: Place, now: int, policy: PolicySettings) -> list[Excursion]:
         since = now - policy.flapping_s * 1000

@@ -25,7 +25,6 @@ class Writer:
         self, by_class: dict[type, tuple[Spec, Callable[[Any], tuple[Any, ...]]]], apart: Callable[[object], int] | None
     ) -> None:
         self._by_class, self._apart = by_class, apart
-        self._heads: dict[type, bytes] = {}
         self._used: list[Spec] = []
         self._memo: dict[int, bytes] = {}
         self._alive: list[object] = []

@@ -16,7 +16,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from streamdrift.settings import KafkaSettings, Settings
-from streamdrift.transports.kafka import KafkaSink, open_admin
+from streamdrift.transports.kafka import KafkaSink
 from tests.transports.clock import RealClock
 from tests.transports.counting import EVERY
 
@@ -26,13 +26,6 @@ PROGRAM = Path(__file__).with_name("counting.py")
 KEYS, PARTITIONS = 30, 4
 PAUSE_S = 0.03
 """Between two steps of 40 records, so that signals hit work in progress."""
-
-
-@pytest.fixture
-def admin(kafka_settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    client = open_admin(kafka_settings, CLOCK)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from streamdrift.errors import BrokerProblem
 from streamdrift.ports import Record
 from streamdrift.settings import KafkaSettings
-from streamdrift.transports.kafka import KafkaHistory, bounds, history, open_admin
+from streamdrift.transports.kafka import KafkaHistory, bounds, history
 from tests.broker import Broker
 from tests.command import streamdrift
 from tests.transports.clock import RealClock
@@ -21,13 +21,6 @@ from tests.tune.histories import ENVIRONMENT, shop, written
 pytestmark = pytest.mark.broker
 CLOCK = RealClock()
 START = 1_700_000_000_000
-
-
-@pytest.fixture
-def admin(kafka_settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    client = open_admin(kafka_settings, CLOCK)
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from kafka import ConsumerGroupMetadata, KafkaAdminClient, OffsetAndMetadata, TopicPartition
@@ -15,19 +15,12 @@ from pydantic import SecretStr
 from streamdrift.errors import BrokerProblem, Retriable
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import KafkaSettings
-from streamdrift.transports.kafka import KafkaSink, KafkaSource, open_admin
+from streamdrift.transports.kafka import KafkaSink, KafkaSource
 from tests.broker import LIMITED, Broker
 from tests.transports.clock import RealClock
 
 pytestmark = pytest.mark.broker
 CLOCK = RealClock()
-
-
-@pytest.fixture
-def admin(kafka_settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    client = open_admin(kafka_settings, CLOCK)
-    yield client
-    client.close()
 
 
 @pytest.fixture

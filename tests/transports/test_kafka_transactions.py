@@ -16,20 +16,13 @@ from streamdrift.errors import BrokerProblem, Retriable
 from streamdrift.ports import Partition, Record, StateRecord
 from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
-from streamdrift.transports.kafka import Changelog, KafkaSink, KafkaSource, KafkaTransactions, open_admin
+from streamdrift.transports.kafka import Changelog, KafkaSink, KafkaSource, KafkaTransactions
 from streamdrift.transports.kafka import producer as producers
 from tests.broker import LIMITED, Broker
 from tests.transports.clock import RealClock
 
 pytestmark = pytest.mark.broker
 CLOCK = RealClock()
-
-
-@pytest.fixture
-def admin(kafka_settings: KafkaSettings) -> Iterator[KafkaAdminClient]:
-    client = open_admin(kafka_settings, CLOCK)
-    yield client
-    client.close()
 
 
 @pytest.fixture

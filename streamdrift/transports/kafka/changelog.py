@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streamdrift.errors import BrokerProblem, Retriable
@@ -22,9 +22,8 @@ from streamdrift.ports import Clock, Headers, Partition, Stateful, StateRecord
 from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka import bulk
-from streamdrift.transports.kafka.client import options, quiet_logs
+from streamdrift.transports.kafka.client import open_consumer
 from streamdrift.transports.kafka.explain import translate
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 POLL_MS = 200
 POLL_RECORDS_MAX = 20_000
@@ -156,18 +155,7 @@ class Changelog:
 
     def _reader(self, isolation: str) -> Any:
         if isolation not in self._readers:
-            quiet_logs()
-            self._readers[isolation] = KafkaConsumer(
-                **options(self._settings),
-                group_id=None,
-                bootstrap_timeout_ms=int(self._settings.bootstrap_timeout_s * 1_000),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",  # compaction may take the first records while they are read
-                isolation_level=isolation,
-                max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-            )
+            self._readers[isolation] = open_consumer(self._settings, group_id=None, isolation_level=isolation)
             if self._in_bulk:
                 bulk.install(self._readers[isolation])
         return self._readers[isolation]

@@ -1,4 +1,4 @@
-"""What every kafka-python client of ours shares: its options, and what becomes of its log lines.
+"""What every kafka-python client of ours shares: how it is made, and what becomes of its log lines.
 
 kafka-python writes several lines, some with a traceback, at each of its reconnects: a broker that is down for an hour
 would bury everything else. ``quiet_logs`` lets one line a minute through for each thing it complains of.
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
+from kafka import KafkaConsumer, KafkaProducer
 
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.tls import tls_context
@@ -22,6 +23,12 @@ RECONNECT_MAX_MS = 1_000
 
 IDLE_MS = 540_000
 """When an idle connection is closed; requests must time out before it."""
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+"""Largest message we send. Dead letters carry events that were too large, and blocks many rows."""
+
+BATCH_BYTES = 262_144
+"""With a linger of 20 ms: 56,000 messages/s against 38,000 by default (200,000 events of 371 B on two cores)."""
 
 REPEAT_S = 60.0
 """One line per complaint in this time."""
@@ -54,6 +61,53 @@ def options(settings: KafkaSettings) -> dict[str, Any]:
         found["sasl_plain_username"] = settings.sasl_username
         found["sasl_plain_password"] = password.get_secret_value() if password is not None else None
     return found
+
+
+def open_consumer(settings: KafkaSettings, **own: Any) -> Any:
+    """Return a consumer that commits nothing by itself; ``own`` are options that are its reader's, or laid over these.
+
+    Raises
+    ------
+    kafka.errors.KafkaError
+        The broker can't be reached, or refuses us.
+    """
+    quiet_logs()
+    shared: dict[str, Any] = {
+        **options(settings),
+        "bootstrap_timeout_ms": int(settings.bootstrap_timeout_s * 1_000),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",  # retention or compaction may take the first records while they are read
+        "isolation_level": "read_committed",
+        "max_partition_fetch_bytes": MESSAGE_BYTES_MAX // 4,
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }
+    return KafkaConsumer(**shared | own)
+
+
+def open_producer(settings: KafkaSettings, linger_ms: int, **own: Any) -> Any:
+    """Return a producer whose messages are with all replicas in sync; ``own`` are options that are its sender's.
+
+    Raises
+    ------
+    kafka.errors.KafkaError
+        The broker can't be reached, or refuses us.
+    """
+    quiet_logs()
+    shared = options(settings)
+    return KafkaProducer(
+        **shared,
+        bootstrap_timeout_ms=int(settings.bootstrap_timeout_s * 1_000),
+        acks="all",
+        batch_size=BATCH_BYTES,
+        linger_ms=linger_ms,
+        max_request_size=MESSAGE_BYTES_MAX,
+        max_block_ms=shared["request_timeout_ms"],
+        delivery_timeout_ms=2 * shared["request_timeout_ms"] + linger_ms,
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+        **own,
+    )
 
 
 def addresses(settings: KafkaSettings) -> list[str]:

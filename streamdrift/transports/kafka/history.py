@@ -12,17 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from streamdrift.errors import BrokerProblem, Fatal
 from streamdrift.ports import Clock, Partition, Record
 from streamdrift.settings import KafkaSettings
-from streamdrift.transports.kafka.client import options, quiet_logs
+from streamdrift.transports.kafka.client import open_consumer
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Place
 from streamdrift.transports.kafka.rights import require
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 BUFFERED_MAX = 5_000
 """Records of one partition that wait for those of others; over it the partition is paused."""
@@ -70,19 +69,8 @@ def _at(consumer: Any, places: Sequence[Any], ms: int, end: Mapping[Any, int], t
 
 
 def _consumer(settings: KafkaSettings, topic: str) -> Any:
-    quiet_logs()
     try:
-        return KafkaConsumer(
-            **options(settings),
-            group_id=None,
-            bootstrap_timeout_ms=int(settings.bootstrap_timeout_s * 1_000),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",  # retention may take the first records while they are read
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
-            allow_auto_create_topics=False,
-            metrics_enabled=False,
-        )
+        return open_consumer(settings, group_id=None)
     except KafkaError as e:
         raise _fatal(e, settings, topic) from None
 

@@ -11,12 +11,10 @@ from contextlib import suppress
 from typing import Any
 
 import kafka
-from kafka import KafkaProducer, errors
+from kafka import errors
 
 from streamdrift.settings import KafkaSettings
-from streamdrift.transports.kafka.client import options, quiet_logs
-from streamdrift.transports.kafka.sink import BATCH_BYTES
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
+from streamdrift.transports.kafka.client import open_producer
 
 VERSIONS = frozenset({"3.0.12"})
 """Of kafka-python, in which these guards were found to hold; with others ``detect`` publishes at least once."""
@@ -36,23 +34,12 @@ def possible() -> bool:
 
 def transactional(settings: KafkaSettings, name: str) -> Any:
     """Return a producer with this transactional id, which is not yet begun with."""
-    quiet_logs()
-    shared = options(settings)
-    timeout_ms = int(settings.transaction_timeout_s * 1_000)
-    producer = KafkaProducer(
-        **shared,
-        bootstrap_timeout_ms=int(settings.bootstrap_timeout_s * 1_000),
+    producer = open_producer(
+        settings,
+        LINGER_MS,
         transactional_id=name,
-        transaction_timeout_ms=timeout_ms,
-        acks="all",
-        batch_size=BATCH_BYTES,
-        linger_ms=LINGER_MS,
+        transaction_timeout_ms=int(settings.transaction_timeout_s * 1_000),
         retry_backoff_ms=RETRY_MS,
-        max_request_size=MESSAGE_BYTES_MAX,
-        max_block_ms=shared["request_timeout_ms"],
-        delivery_timeout_ms=2 * shared["request_timeout_ms"] + LINGER_MS,
-        allow_auto_create_topics=False,
-        metrics_enabled=False,
     )
     producer._transaction_manager._supports_epoch_bump = _never  # noqa: SLF001 - there is no public way; see VERSIONS
     return producer

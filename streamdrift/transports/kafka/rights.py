@@ -103,6 +103,20 @@ def require(
         admin.close()
 
 
+class Writable:
+    """The topics that were found to be there for us to write to; each is asked about once."""
+
+    def __init__(self, settings: KafkaSettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._known: set[str] = set()
+
+    def require(self, topic: str) -> None:
+        """As ``require``, for what is about to be written to."""
+        if topic not in self._known:
+            require(self._settings, self._clock, writes=[topic])
+            self._known.add(topic)
+
+
 def examine(
     admin: Any,
     settings: KafkaSettings,

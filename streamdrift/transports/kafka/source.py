@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaConsumer, OffsetAndMetadata
+from kafka import OffsetAndMetadata
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import IllegalStateError, KafkaError
 from kafka.structs import MemberState
@@ -28,11 +28,10 @@ from streamdrift.records import Run, Runs
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import bulk
 from streamdrift.transports.kafka.assignments import Assignments
-from streamdrift.transports.kafka.client import options, quiet_logs
+from streamdrift.transports.kafka.client import open_consumer
 from streamdrift.transports.kafka.explain import translate
 from streamdrift.transports.kafka.place import Keeper, Place, begin
 from streamdrift.transports.kafka.rights import require
-from streamdrift.transports.kafka.topics import MESSAGE_BYTES_MAX
 
 POLL_MS_MIN = 200
 """Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
@@ -117,24 +116,16 @@ class KafkaSource:
         self._in_bulk = in_bulk and bulk.install(self._consumer)
 
     def _connect(self) -> Any:
-        quiet_logs()
         try:
-            consumer = KafkaConsumer(
-                **options(self._settings),
+            consumer = open_consumer(
+                self._settings,
                 group_id=self._group,
-                bootstrap_timeout_ms=int(self._settings.bootstrap_timeout_s * 1_000),
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                isolation_level="read_committed",
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 group_instance_id=self._instance,
                 session_timeout_ms=int(self._settings.session_timeout_s * 1_000),
                 heartbeat_interval_ms=int(self._settings.session_timeout_s * 1_000 / 4),
-                max_partition_fetch_bytes=MESSAGE_BYTES_MAX // 4,
                 fetch_min_bytes=FETCH_BYTES_MIN,
                 fetch_max_wait_ms=FETCH_WAIT_MS,
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
             )
             for topic in self._topics:
                 consumer.partitions_for_topic(topic)  # with metadata at hand the first rebalance is sound

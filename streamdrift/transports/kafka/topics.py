@@ -10,13 +10,12 @@ from kafka import errors
 from streamdrift.errors import BrokerProblem
 from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings, Settings
+from streamdrift.transports.kafka.client import MESSAGE_BYTES_MAX
 from streamdrift.transports.kafka.explain import explain
 from streamdrift.transports.kafka.reach import open_admin
 from streamdrift.transports.kafka.rights import CREATE, DESCRIBE, Right, Seen, denied, examine, look_up
 
 DAY_MS = 86_400_000
-MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-"""Largest message we send. Dead letters carry events that were too large, and blocks many rows."""
 
 
 @dataclass(frozen=True, slots=True)

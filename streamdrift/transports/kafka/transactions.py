@@ -29,7 +29,7 @@ from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka.changelog import Changelog
 from streamdrift.transports.kafka.explain import REJOIN, TAKEN_OVER, explain, plain, rooted
 from streamdrift.transports.kafka.producer import discard, transactional
-from streamdrift.transports.kafka.rights import require
+from streamdrift.transports.kafka.rights import Writable
 from streamdrift.transports.kafka.sink import PENDING_MAX, REFUSALS
 from streamdrift.transports.kafka.source import KafkaSource
 
@@ -89,7 +89,7 @@ class KafkaTransactions:
         self._settings, self._source, self._name, self._clock = settings, source, name, clock
         self._metrics, self._stage, self._changelog = metrics, stage, changelog
         self.keeps_state = changelog is not None
-        self._topics: set[str] = set()
+        self._writable = Writable(settings, clock)
         self._waiting: list[_Waiting] = []
         self._bytes = 0
         self._done: dict[Partition, int] = {}
@@ -116,9 +116,7 @@ class KafkaTransactions:
         BrokerProblem
             There is no such topic, or we may not write to it.
         """
-        if topic not in self._topics:
-            require(self._settings, self._clock, writes=[topic])
-            self._topics.add(topic)
+        self._writable.require(topic)
         self._wait(_Waiting(topic, value, key, headers))
 
     def _wait(self, message: _Waiting) -> None:
