@@ -164,6 +164,43 @@ def test_what_was_polled_is_committed_as_who_polled_it(
     assert published(kafka_settings, member.out) == [b"20 records"]
 
 
+def thrown_out_while_it_joins(member: Member) -> None:
+    """kafka-python asks once before it joins whether it was thrown out, and not again for as long as it waits for an answer."""
+    coordinator = member.source._consumer._coordinator
+    coordinator.rejoining = True
+    coordinator.maybe_leave_group()
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_who_was_thrown_out_while_it_joined_begins_anew(
+    join: Callable[..., Member], kafka_settings: KafkaSettings, stays: bool
+) -> None:
+    """It is not told that its partitions were another's, nor, with one that stays, before one of them goes for good."""
+    member = join()
+    member.done(member.poll(20))
+    thrown_out_while_it_joins(member)
+    successor = join("b")
+    successor.done(successor.poll(20))
+    successor.sink.commit(())
+    if not stays:
+        successor.close()
+
+    def goes_on() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            member.source.poll(100, 0.3)
+            if member.source.membership.generation_id >= 0:
+                member.sink.commit(())
+            if stays:
+                successor.source.poll(100, 0.2)
+
+    with pytest.raises(
+        Retriable, match=r"thrown out of group .* while it joined|went to another worker|the group gave"
+    ):
+        goes_on()
+    assert published(kafka_settings, member.out) == [b"20 records"]
+
+
 def test_after_a_failure_nothing_more_is_taken(join: Callable[..., Member], kafka_settings: KafkaSettings) -> None:
     """A producer that goes on commits the offsets of the transaction that failed with its next one."""
     member = join()

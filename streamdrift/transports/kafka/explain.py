@@ -14,6 +14,7 @@ REJOIN = (
     errors.RebalanceInProgressError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
+    errors.InconsistentGroupProtocolError,  # of an answer that is not ours: to a group that is empty now, or was made anew
 )
 """The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
 
