@@ -32,11 +32,16 @@ def translate(error: Exception, settings: KafkaSettings, doing: str) -> Streamdr
     """
     if isinstance(error, REJOIN):
         return Retriable(f"{doing}: the consumer group dealt its partitions out anew; they are read again")
-    if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return explain(error, settings, doing)
-    if isinstance(error, errors.RetriableError) or getattr(error, "retriable", False):
+    if passes(error):
         return Retriable(f"{doing} at {settings.bootstrap_servers}: {plain(error)}")
     return explain(error, settings, doing)
+
+
+def passes(error: Exception) -> bool:
+    """Tell whether it may go by itself."""
+    if isinstance(error, errors.UnknownTopicOrPartitionError):
+        return False
+    return isinstance(error, errors.RetriableError) or bool(getattr(error, "retriable", False))
 
 
 def explain(error: Exception, settings: KafkaSettings, doing: str = "talking to Kafka") -> BrokerProblem:
