@@ -14,9 +14,11 @@ REJOIN = (
     errors.RebalanceInProgressError,
     errors.IllegalGenerationError,
     errors.UnknownMemberIdError,
-    errors.InconsistentGroupProtocolError,  # of an answer that is not ours: to a group that is empty now, or was made anew
 )
 """The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
+
+RESET = "does not match group protocol_name None"
+"""kafka-python's own InconsistentGroupProtocol: it lost its membership while it waited for the answer to its joining."""
 
 NAME = "STREAMDRIFT_KAFKA__"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -30,7 +32,7 @@ def translate(error: Exception, settings: KafkaSettings, doing: str) -> Streamdr
     doing
         What was going on, with the names it needs: ``reading topic 'inference-events'``.
     """
-    if isinstance(error, REJOIN):
+    if isinstance(error, REJOIN) or (isinstance(error, errors.InconsistentGroupProtocolError) and RESET in str(error)):
         return Retriable(f"{doing}: the consumer group dealt its partitions out anew; they are read again")
     if passes(error):
         return Retriable(f"{doing} at {settings.bootstrap_servers}: {plain(error)}")
@@ -95,6 +97,10 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (
         errors.GroupAuthorizationFailedError,
         f"the user has no right to this consumer group; allow it READ on it, or change {NAME}GROUP",
+    ),
+    (
+        errors.InconsistentGroupProtocolError,
+        f"the group has members that share partitions out in another way, so another program uses its name; change {NAME}GROUP",
     ),
     (
         errors.TransactionalIdAuthorizationFailedError,
