@@ -17,7 +17,7 @@ What kafka-python 3.0.12 needs to be told (each found by measurement):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -52,6 +52,8 @@ RESTORE_S = 5.0
 """State of further partitions is taken up by the next poll, so that the loop comes round."""
 
 CLOSE_MS = 5_000
+ASK_MS = 2_000
+"""Longest wait for an answer to what is not urgent."""
 
 FETCH_WAIT_MS = 20
 """How long a broker may keep a fetch for which next to nothing is there. Where there are several topics, and while a fetch waits at the end of
@@ -325,6 +327,20 @@ class KafkaSource:
                     position = self._consumer.position(tp, timeout_ms=0)
                     lags[place.partition] = max(0, end - (place.offset if position is None else position))
         return lags
+
+    def nothing_left(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Ask the broker of which of these everything was polled."""
+        asked = {tp: place.partition for tp, place in self._places.items() if place.partition in partitions}
+        try:
+            ends = self._consumer.end_offsets(list(asked), timeout_ms=ASK_MS) if asked else {}
+            return [asked[tp] for tp, end in ends.items() if self._consumer.position(tp, timeout_ms=0) == end]
+        except (
+            KafkaError,
+            IllegalStateError,
+            AssertionError,
+            KeyError,
+        ):  # nobody answers, or it was taken away this very moment
+            return ()
 
     def _end(self, tp: Any, place: Place) -> int | None:
         highwater: int | None = self._consumer.highwater(tp)
