@@ -131,6 +131,7 @@ class Worker:
 
     def close(self) -> None:
         """Let go of source and sink."""
+        self._note_lags({})
         self._sink.close()
         self._source.close()
 
@@ -166,18 +167,20 @@ class Worker:
             )
         self._untold = []
 
+    def _note_lags(self, lags: Mapping[Partition, int]) -> None:
+        for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
+            self._metrics.lag.remove(gone.name, str(gone.index))
+        self._lagging = set(lags)
+        for partition, lag in lags.items():
+            self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
+
     def _note(self, records: Sequence[Record], began: float) -> None:
         done = ends(records)
         self._waits.took(done, self._clock.monotonic())
         self._done |= done
         if isinstance(self._sink, TransactionalSink):
             self._sink.consumed(done)
-        lags = self._source.lag()
-        for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
-            self._metrics.lag.remove(gone.name, str(gone.index))
-        self._lagging = set(lags)
-        for partition, lag in lags.items():
-            self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
+        self._note_lags(self._source.lag())
         if not records:
             return
         self._metrics.stage_seconds.labels(self.stage.name).observe(self._clock.monotonic() - began)

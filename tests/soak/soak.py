@@ -152,7 +152,8 @@ class _Session:
             striker.heal()
             striker.say("all is healed")
             drained = self._settle(workers, striker.supervise)
-            striker.say("caught up" if drained else f"did not catch up in {CATCH_UP_S:g} s")
+            busy = "" if drained else workers.busy(plan.partitions)
+            striker.say("caught up" if drained else f"did not catch up in {CATCH_UP_S:g} s: {busy}")
             return striker, workers, missed, feed, drained, workers.stop_all()
         finally:
             feed.stop()

@@ -450,6 +450,37 @@ def test_state_is_read_back_by_group_and_topic(kafka_settings: KafkaSettings, to
         one.close()
 
 
+def test_a_broker_that_is_slow_to_say_where_state_begins_is_asked_again(
+    kafka_settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kafka-python's position is None where nobody answers in time."""
+    log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
+    write(kafka_settings, log, [StateRecord(partition, b"a", b"1")])
+    position, asked = KafkaConsumer.position, list[TopicPartition]()
+
+    def late(consumer: KafkaConsumer, tp: TopicPartition, **options: Any) -> int | None:
+        asked.append(tp)
+        return None if len(asked) == 1 else position(consumer, tp, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "position", late)
+    assert log.read(partition) == {b"a": b"1"}
+    assert len(asked) > 1
+    log.close()
+
+
+def test_a_count_of_partitions_that_is_damaged_is_written_anew(kafka_settings: KafkaSettings, topic: str) -> None:
+    log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
+    assert log.read(partition) == {}
+    write(kafka_settings, log, [StateRecord(partition, b"a", b"1")])
+    producer = KafkaProducer(bootstrap_servers=kafka_settings.bootstrap_servers)
+    producer.send(log.topic, b"\xff\x00", f"g\0{topic}in".encode(), partition=0).get(10)
+    producer.close()
+    assert log.read(partition) == {b"a": b"1"}
+    ((count, key, _, _), *_) = log.records([StateRecord(partition, b"a", b"2")])
+    assert (count, key) == (b"2", f"g\0{topic}in".encode())
+    log.close()
+
+
 def test_state_that_is_being_committed_is_waited_for(kafka_settings: KafkaSettings, topic: str) -> None:
     """The end of what is committed may lie before state that a predecessor is about to commit."""
     log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
