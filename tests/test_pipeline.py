@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from jsonschema import Draft202012Validator
 from streamdrift.alerts import Alert
 from streamdrift.errors import Retriable
 from streamdrift.pipeline import LETTER_BYTES_MAX, Assemble, Detect, Direct
+from streamdrift.ports import Record
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySink, MemorySource
@@ -180,6 +182,34 @@ def test_metrics_count_what_went_through() -> None:
     assert value("commits_total", stage="detect") == 1
     assert value("alerts_total", kind="drift", status="firing")
     assert value("stage_seconds_count", stage="detect")
+
+
+def test_alerts_wait_for_a_quarter_of_the_interval_and_everything_else_for_all_of_it() -> None:
+    class Sink(MemorySink):
+        flushed: list[float] = []  # noqa: RUF012 - one sink, one list
+
+        def flush(self, timeout_s: float) -> None:
+            super().flush(timeout_s)
+            self.flushed.append(clock.time - began)
+
+    class Source(MemorySource):
+        asked: list[float] = []  # noqa: RUF012 - one source, one list
+
+        def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+            self.asked.append(timeout_s)
+            return super().poll(min(records_max, 10), timeout_s)
+
+    broker, clock = broker_with_events(), FakeClock()
+    began, sink, source = clock.time, Sink(broker), Source(broker, TOPICS.events, "detect")
+    stage = Direct(SMALL, "config", Metrics())
+    w = Worker(stage, source, sink, SMALL, clock, Metrics(), commit_interval_s=8.0)
+    while w.step(5.0):
+        clock.time += 0.5
+    gaps = np.diff([0.0, *sink.flushed])
+    assert min(gaps) == 2.0  # alerts came with others in between; those that come later go at once
+    assert gaps[0] == 8.0  # while all learned there was none
+    assert max(source.asked) == 5.0
+    assert 0.5 in source.asked  # no poll waits past a commit
 
 
 def test_silence_is_judged_by_the_clock_only_when_nothing_waits() -> None:
