@@ -101,7 +101,8 @@ def catch_up(slot: Slot, events: int) -> Backlog:
     while time.monotonic() - began < CATCH_UP_S and slot.running and slot.process is not None:
         now = time.monotonic() - began
         found.memory.append((round(now, 1), memory_kb(slot.process.pid) / 1024))
-        busy, cpu = cpu_s(slot) - cpu > BUSY * SAMPLE_S, cpu_s(slot)  # with the last batch it has no lag, and much to do
+        before, cpu = cpu, cpu_s(slot)
+        busy = cpu - before > BUSY * SAMPLE_S  # with the last batch it has no lag, and much to do
         if busy or not workers.idle(PARTITIONS):
             idle_at = 0.0
         elif not idle_at:
