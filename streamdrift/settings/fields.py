@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from streamdrift.settings.tree import Settings
-from streamdrift.settings.values import COUNT_MAX, URL, Allowed, Section, url_tokens
+from streamdrift.settings.values import COUNT_MAX, LEDGER, URL, Allowed, Section, ledger_secrets, url_tokens
 
 PREFIX = "STREAMDRIFT_"
 CONFIG = PREFIX + "CONFIG"
@@ -54,6 +54,11 @@ class Leaf:
     def is_url(self) -> bool:
         """Whether it is a URL, whose path or query can hold a token: only its host is shown."""
         return self.allowed == URL.text
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it may be the URL of a database, with a password: that is not shown, nor is its query."""
+        return self.allowed == LEDGER.text
 
     @property
     def is_list(self) -> bool:
@@ -167,4 +172,6 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
         url = value_at(settings, place) if leaf.is_url else None
         if url is not None and url != leaf.default:
             secrets += url_tokens(url)
+        if leaf.is_database:
+            secrets += ledger_secrets(value_at(settings, place))
     return tuple(secrets)

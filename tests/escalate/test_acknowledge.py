@@ -24,7 +24,7 @@ from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import KafkaSettings, Settings
 from tests.command import SMALL, START, event, streamdrift
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.escalate.conftest import BACK_TO_3, NOW, House, KeepingReceiver, make_alert
 from tests.test_schemas import schema
 from tests.test_services import environment as environment  # noqa: PLC0414 - a fixture
 from tests.test_services import publish, run, service, stopped, until, values
@@ -223,9 +223,9 @@ def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(house: Callab
     here = house()
     here.worker.close()
     with sqlite3.connect(here.path) as connection:
-        connection.executescript("DROP TABLE acknowledgements; UPDATE schema SET version = 2;")
+        connection.executescript(f"DROP TABLE acknowledgements; {BACK_TO_3} UPDATE schema SET version = 2;")
     connection.close()
-    assert "has version 2, and this streamdrift works on 3; let `streamdrift escalate` of this version open it" in str(
+    assert "has version 2, and this streamdrift works on 4; let `streamdrift escalate` of this version open it" in str(
         refused(Acknowledge("c0ffee"), settings(here))
     )
     here.start()  # which it does

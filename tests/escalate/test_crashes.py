@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Executable
 
 from streamdrift.alerts import Alert
 from streamdrift.checks.receivers import ScriptedServer
@@ -87,9 +88,9 @@ def burning(fuse: Fuse) -> Callable[..., list[tuple[Any, ...]]]:
     """``Database.execute`` that may be killed before or after any statement."""
     execute = Database.execute
 
-    def with_fuse(self: Database, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+    def with_fuse(self: Database, statement: Executable) -> list[tuple[Any, ...]]:
         fuse.burn()
-        found = execute(self, sql, values)
+        found = execute(self, statement)
         fuse.burn()
         return found
 

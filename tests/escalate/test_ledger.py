@@ -8,14 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from streamdrift.errors import Fatal, InputProblem
-from streamdrift.escalate import database
 from streamdrift.escalate.ledger import KEPT_S, Ledger
+from streamdrift.escalate.migrations import VERSION
 from streamdrift.escalate.policy import Decision, Incident, apply, choose
+from streamdrift.escalate.sqlite import MEMORY
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.escalate.conftest import BACK_TO_3, NOW, House, KeepingReceiver, make_alert
 
 PARTITION = Partition("drift-alerts", 3)
 SETTINGS = EscalateSettings()
@@ -103,10 +105,10 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
 
 def test_it_syncs_every_commit(path: Path) -> None:
     ledger = Ledger(path)
-    assert ledger._database.execute("PRAGMA journal_mode") == [("wal",)]
-    assert ledger._database.execute("PRAGMA synchronous") == [(2,)]
-    assert ledger._database.execute("PRAGMA foreign_keys") == [(1,)]
-    assert ledger._database.execute("SELECT version FROM schema") == [(database.VERSION,)]
+    assert ledger._database.execute(text("PRAGMA journal_mode")) == [("wal",)]
+    assert ledger._database.execute(text("PRAGMA synchronous")) == [(2,)]
+    assert ledger._database.execute(text("PRAGMA foreign_keys")) == [(1,)]
+    assert ledger._database.execute(text("SELECT version FROM schema")) == [(VERSION,)]
     ledger.close()
 
 
@@ -140,8 +142,8 @@ def test_what_is_over_is_forgotten_after_a_month(path: Path) -> None:
     ledger.prune(NOW + KEPT_S + 1)
     assert [found.status for found in ledger.incidents.all()] == ["open"]
     assert len(ledger.outbox.rows()) == 1
-    assert ledger._database.execute("SELECT count(*) FROM alerts") == [(0,)]
-    assert ledger._database.execute("SELECT count(*) FROM signals") == [(1,)]
+    assert ledger._database.execute(text("SELECT count(*) FROM alerts")) == [(0,)]
+    assert ledger._database.execute(text("SELECT count(*) FROM signals")) == [(1,)]
     ledger.close()
 
 
@@ -163,7 +165,7 @@ def test_a_ledger_of_the_first_version_goes_on(receiver: KeepingReceiver, house:
     with sqlite3.connect(here.path) as connection:
         connection.executescript(
             "DROP TABLE acknowledgements; DROP INDEX alerts_ended; ALTER TABLE alerts DROP COLUMN opening; "
-            "UPDATE schema SET version = 1;"
+            f"{BACK_TO_3} UPDATE schema SET version = 1;"
         )
     connection.close()
     here.start()
@@ -177,7 +179,7 @@ def test_a_later_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE schema SET version = 7")
     connection.close()
-    assert "has version 7, and this streamdrift knows 3; run the streamdrift that wrote it" in refused(path)
+    assert "has version 7, and this streamdrift knows 4; run the streamdrift that wrote it" in refused(path)
 
 
 def test_somebody_elses_database_is_left_alone(path: Path) -> None:
@@ -216,8 +218,8 @@ def test_a_place_that_takes_no_file_is_told(tmp_path: Path, place: str) -> None:
 def test_a_full_disk_is_told_and_costs_nothing(path: Path) -> None:
     ledger = Ledger(path)
     ledger.set_next_offset(PARTITION, 5)
-    ((pages,),) = ledger._database.execute("PRAGMA page_count")
-    ledger._database.execute(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = ledger._database.execute(text("PRAGMA page_count"))
+    ledger._database.execute(text(f"PRAGMA max_page_count = {pages}"))
 
     def fill() -> None:
         with ledger.transaction():
@@ -255,7 +257,7 @@ except Fatal as e:
 
 
 def test_in_memory_nothing_is_left() -> None:
-    ledger = Ledger(database.MEMORY)
+    ledger = Ledger(MEMORY)
     ledger.set_next_offset(PARTITION, 1)
     assert ledger.next_offset(PARTITION) == 1
     ledger.close()
