@@ -71,12 +71,18 @@ def test_a_refusal_ends_it_at_any_time(service: app.Service) -> None:
         run(service, None, None, BrokerProblem("no right"), None)
 
 
-def test_one_that_stands_by_is_ready_and_has_its_turn(service: app.Service) -> None:
-    waits, ready = Standby("another has it", 0.01), []
-    beat, service.health.beat = service.health.beat, lambda stage: (ready.append(service.health.ready()), beat(stage))[1]
+def test_one_that_stands_by_is_ready_and_has_its_turn(service: app.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, ready = Standby("another has it", 0.01), list[tuple[int, str]]()
+    sleep = app.SystemClock.sleep
+
+    def watched(self: app.SystemClock, seconds: float) -> None:
+        ready.append(service.health.readyz())
+        sleep(self, seconds)
+
+    monkeypatch.setattr(app.SystemClock, "sleep", watched)
     with capture_logs() as logs:
         loop = run(service, waits, waits, waits, None, None)
     assert (loop.built, loop.script) == (4, [])
-    assert ready[1][0], "a rolling update waits for it to be ready"
+    assert [status for status, _ in ready] == [200] * 3, "a rolling update waits for it to be ready"
     assert [line["event"] for line in logs].count("standing by") == 1
-    assert service.metrics.transport_errors.labels("kafka")._value.get() == 0
+    assert not [line for line in logs if line["log_level"] != "info"], "nothing is wrong"
