@@ -23,7 +23,7 @@ import structlog
 from streamdrift import __version__, embedded, kernels
 from streamdrift.detect.budget import in_words
 from streamdrift.detect_service import Detecting
-from streamdrift.errors import Fatal, OutOfReach, Retriable, SettingsProblem, Standby
+from streamdrift.errors import Fatal, InputProblem, OutOfReach, Retriable, SettingsProblem, Standby
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
@@ -108,6 +108,18 @@ def topics_create() -> int:
     """Create the topics that are missing, and say what was found."""
     for topic in kafka.create_topics(settings_of_process().settings, SystemClock()):
         _print(str(topic))
+    return 0
+
+
+def state_hash(*, as_json: bool) -> int:
+    """Print what the topic of state has, in short."""
+    from streamdrift import state_hash as hashes  # noqa: PLC0415 - no other command needs it
+
+    settings = _settings_of_run()
+    state = hashes.read(settings, config_hash(settings), SystemClock())
+    _print(hashes.as_json(state) if as_json else hashes.as_text(state))
+    if (problem := state.problem()) is not None:
+        raise InputProblem(problem)
     return 0
 
 

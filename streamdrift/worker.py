@@ -8,17 +8,18 @@ offsets come into view together, once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from streamdrift.alerts import Alert, rfc3339
-from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, Stateful, TransactionalSink
+from streamdrift.ports import Clock, Headers, LiveSource, Partition, Record, Sink, Stateful, TransactionalSink
 from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
+from streamdrift.waits import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Message:
     value: bytes
     key: bytes | None = None
     headers: Headers = ()
+    everywhere: bool = False
+    """For every partition of the topic."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,10 @@ class Stage(Protocol):
         """Nothing came and nothing waits: say what follows from that alone."""
         ...
 
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        """Say what follows from how long there has been nothing more to read of each partition, milliseconds; 0 where there is."""
+        ...
+
 
 class Worker:
     """Runs a stage between a source and a sink.
@@ -59,7 +66,7 @@ class Worker:
     Parameters
     ----------
     idle_allowed
-        Asked before silence is judged by the clock: an empty source may also mean that somebody else is behind.
+        Asked before labels that are held are given up: an empty source may also mean that somebody else is behind.
     commit_interval_s
         ``kafka.commit_interval_s`` without.
     """
@@ -67,7 +74,7 @@ class Worker:
     def __init__(
         self,
         stage: Stage,
-        source: Source,
+        source: LiveSource,
         sink: Sink,
         settings: Settings,
         clock: Clock,
@@ -83,6 +90,7 @@ class Worker:
         self._commit_s = settings.kafka.commit_interval_s if commit_interval_s is None else commit_interval_s
         self._restoring = False
         self._lagging: set[Partition] = set()
+        self._waits = Waits(source, settings, self._committed_at)
         self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
 
     def step(self, timeout_s: float) -> int:
@@ -96,14 +104,22 @@ class Worker:
             output = self.stage.idle(int(self._clock.now() * 1000))
         else:
             output = Output()
-        for message in output.messages:
-            self._sink.send(message.topic, message.value, message.key, message.headers)
-        self._untold += output.alerts
+        self._publish(output)
         self._note(records, began)
         now = self._clock.monotonic()
+        if self._waits.due(now):
+            self._publish(self.stage.mark(int(self._clock.now() * 1000), self._waits.waited(now)))
         if now - self._committed_at >= self._commit_s or self._full():
             self._commit(now)
         return len(records)
+
+    def _publish(self, output: Output) -> None:
+        for message in output.messages:
+            if message.everywhere:
+                self._sink.broadcast(message.topic, message.value)
+            else:
+                self._sink.send(message.topic, message.value, message.key, message.headers)
+        self._untold += output.alerts
 
     def caught_up(self) -> bool:
         """Whether the source has nothing left for us."""
@@ -152,6 +168,7 @@ class Worker:
 
     def _note(self, records: Sequence[Record], began: float) -> None:
         done = ends(records)
+        self._waits.took(done, self._clock.monotonic())
         self._done |= done
         if isinstance(self._sink, TransactionalSink):
             self._sink.consumed(done)

@@ -178,6 +178,12 @@ class Slot:
         except OSError:
             return ""
 
+    def says(self, texts: tuple[bytes, ...], since: int) -> bool:
+        """Whether one of its lives, from that number on, has one of these in its log."""
+        logs = (self.folder / f"detect-{self.number}-{life}.log" for life in range(since, self.lives + 1))
+        told = [log.read_bytes() for log in logs if log.exists()]
+        return any(text in one for one in told for text in texts)
+
     def strikes(self) -> list[dict[str, Any]]:
         """What its processes noted before they died."""
         try:

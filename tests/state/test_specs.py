@@ -53,7 +53,7 @@ def roots(stage: Any) -> Iterator[Any]:
     bank = stage.bank
     yield from bank._groups.values()
     yield from bank._traffic.values()
-    yield from bank._silence._states.values()
+    yield from bank._silence._models.values()
 
 
 def life(settings: Settings) -> Iterator[Any]:
