@@ -21,7 +21,7 @@ from streamdrift.ports import Clock, Partition, Sink, Stateful
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports import kafka
-from streamdrift.worker import Stage, Worker
+from streamdrift.worker import SOONER, Stage, Worker
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Detecting:
         topics = self.settings.topics
         writes = (topics.blocks, topics.rejected)
         # an alert waits for the commits of both stages
-        sooner = self.settings.kafka.commit_interval_s / 4
+        sooner = self.settings.kafka.commit_interval_s / SOONER
         return self._loop(stage, topics.events, also=labels, writes=writes, restored=0, commit_interval_s=sooner)
 
     def _directly(self) -> Worker:
@@ -133,6 +133,8 @@ class Detecting:
         return Worker(stage, source, sink, settings, self.clock, self.metrics, idle, commit_interval_s)
 
     def _source(self, topic: str, group: str, **options: Any) -> kafka.KafkaSource:
+        # a block for a handful of events costs about what one for hundreds does
+        gather_s = self.settings.kafka.commit_interval_s / SOONER if topic == self.settings.topics.events else 0.0
         return kafka.KafkaSource(
             self.settings.kafka,
             topic,
@@ -140,6 +142,7 @@ class Detecting:
             clock=self.clock,
             on_error=self.overcome,
             in_bulk=self._in_bulk,
+            gather_s=gather_s,
             **options,
         )
 

@@ -21,6 +21,9 @@ from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.waits import Waits
 
+SOONER = 4
+"""Where alerts wait, a commit may come so many times as soon as it is due: a transaction costs some milliseconds, and alerts are few."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -96,7 +99,7 @@ class Worker:
     def step(self, timeout_s: float) -> int:
         """Poll once, process, and commit where it is time; return the number of records."""
         kafka = self._settings.kafka
-        records = self._source.poll(kafka.poll_records_max, timeout_s)
+        records = self._source.poll(kafka.poll_records_max, self._wait_s(timeout_s))
         began = self._clock.monotonic()
         if records:
             output = self.stage.process(records)
@@ -109,7 +112,7 @@ class Worker:
         now = self._clock.monotonic()
         if self._waits.due(now):
             self._publish(self.stage.mark(int(self._clock.now() * 1000), self._waits.waited(now)))
-        if now - self._committed_at >= self._commit_s or self._full():
+        if self._due_s(now) <= 0 or self._full():
             self._commit(now)
         return len(records)
 
@@ -120,6 +123,14 @@ class Worker:
             else:
                 self._sink.send(message.topic, message.value, message.key, message.headers)
         self._untold += output.alerts
+
+    def _due_s(self, now_s: float) -> float:
+        """Time until the next commit."""
+        return self._commit_s / (SOONER if self._untold else 1) - (now_s - self._committed_at)
+
+    def _wait_s(self, timeout_s: float) -> float:
+        """How long to wait for records: not past a commit."""
+        return min(timeout_s, max(0.0, self._due_s(self._clock.monotonic())))
 
     def caught_up(self) -> bool:
         """Whether the source has nothing left for us."""

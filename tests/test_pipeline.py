@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,6 +251,34 @@ def test_a_model_whose_partition_is_behind_is_not() -> None:
         drain(assemble)
         drain(detect)
     assert [a.model_name for a in silences(broker)] == ["other"]
+
+
+def test_alerts_wait_for_a_quarter_of_the_interval_and_everything_else_for_all_of_it() -> None:
+    class Sink(MemorySink):
+        flushed: list[float] = []  # noqa: RUF012 - one sink, one list
+
+        def flush(self, timeout_s: float) -> None:
+            super().flush(timeout_s)
+            self.flushed.append(clock.time - began)
+
+    class Source(MemorySource):
+        asked: list[float] = []  # noqa: RUF012 - one source, one list
+
+        def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+            self.asked.append(timeout_s)
+            return super().poll(min(records_max, 10), timeout_s)
+
+    broker, clock = broker_with_events(), FakeClock()
+    began, sink, source = clock.time, Sink(broker), Source(broker, TOPICS.events, "detect")
+    stage = Direct(SMALL, "config", Metrics())
+    w = Worker(stage, source, sink, SMALL, clock, Metrics(), commit_interval_s=8.0)
+    while w.step(5.0):
+        clock.time += 0.5
+    gaps = np.diff([0.0, *sink.flushed])
+    assert min(gaps) == 2.0  # alerts came with others in between; those that come later go at once
+    assert gaps[0] == 8.0  # while all learned there was none
+    assert max(source.asked) == 5.0
+    assert 0.5 in source.asked  # no poll waits past a commit
 
 
 @pytest.mark.parametrize("exchange", ["topic", "direct"])

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.escalate.outbox import Delivery, Outbox
-from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Permanent, Receiver, RetryAt
+from streamdrift.escalate.receivers.base import (
+    REFERENCE_LENGTH_MAX,
+    Ambiguous,
+    Delivered,
+    Outcome,
+    Permanent,
+    Receiver,
+    RetryAt,
+)
 from streamdrift.escalate.retry import RETRY_AFTER_MAX_S, backoff_s
 from streamdrift.ports import Clock
 from streamdrift.settings import RetrySettings
@@ -65,7 +73,9 @@ class Deliverer:
         told = outcome.reason[:REASON_LENGTH_MAX]
         self._metrics.deliveries.labels(delivery.receiver, outcome.name).inc()
         if isinstance(outcome, Delivered):
-            self._outbox.settle(delivery, "done", f"delivered ({told})" if told else "delivered", uncertain=True)
+            named = self._reference(delivery, outcome)
+            said = f"delivered ({told})" if told else "delivered"
+            self._outbox.settle(delivery, "done", said, uncertain=True, reference=named)
             self._say("page delivered", delivery, told)
         elif isinstance(outcome, Permanent) or attempts >= self._settings.attempts_max:
             self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
@@ -79,6 +89,13 @@ class Deliverer:
             pause_s = self._settings.initial_s / 2 if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
             self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
             self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
+
+    def _reference(self, delivery: Delivery, outcome: Delivered) -> str | None:
+        if outcome.reference is None or len(outcome.reference) <= REFERENCE_LENGTH_MAX:
+            return outcome.reference
+        self._metrics.limit_hits.labels("reference_length_max").inc()
+        self._say("reference not kept: it is too long", delivery, "", level="warning", length=len(outcome.reference))
+        return None
 
     def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
         getattr(self._log, level)(

@@ -6,7 +6,6 @@ them too; ``load`` turns what they say into sentences with names and origins.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -26,6 +25,7 @@ from streamdrift.settings.values import (
     FilePath,
     Findings,
     InstanceName,
+    Ledger,
     Name,
     Positive,
     RuleId,
@@ -193,8 +193,8 @@ class WebhookSettings(Section):
 class EscalateSettings(Section):
     """The escalation worker."""
 
-    ledger: FilePath = Path("streamdrift-ledger.sqlite3")
-    """SQLite file with incidents, outbox and offsets."""
+    ledger: Ledger = "streamdrift-ledger.sqlite3"
+    """Incidents, outbox and offsets: a SQLite file, or a PostgreSQL database, on which several workers may stand by."""
     incident_window_s: Positive = 3_600.0
     """Alerts of one model that begin within this event time of the incident's last alert belong to it."""
     severity_min: Literal["info", "warning", "critical"] = "warning"

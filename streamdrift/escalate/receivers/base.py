@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Literal, Protocol
 
 Action = Literal["trigger", "resolve"]
 
+REFERENCE_LENGTH_MAX = 500
+"""A longer one is not kept: half a key is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -28,6 +31,8 @@ class Page:
         The incident in JSON terms, with its ``blast_radius``.
     alerts
         The ``data`` of its alerts' CloudEvents, the lead first.
+    reference
+        What this receiver last answered as ``Delivered.reference`` about the incident; None before.
     """
 
     delivery_id: str
@@ -37,14 +42,24 @@ class Page:
     headline: str
     incident: dict[str, Any]
     alerts: tuple[dict[str, Any], ...]
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It is told."""
+    """It is told.
+
+    Attributes
+    ----------
+    reference
+        What the other side calls it (a message's timestamp, an issue's key): kept per receiver and incident, and given back
+        with the incident's next page, which may then update or answer it. At most ``REFERENCE_LENGTH_MAX`` characters. None
+        leaves what was kept before.
+    """
 
     name: ClassVar[str] = "delivered"
     reason: str = ""
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

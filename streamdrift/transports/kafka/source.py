@@ -17,6 +17,7 @@ What kafka-python 3.0.12 needs to be told (each found by measurement):
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,7 +29,7 @@ from kafka.structs import MemberState
 
 from streamdrift.errors import Retriable
 from streamdrift.ports import Clock, Partition, Record
-from streamdrift.records import Run, Runs
+from streamdrift.records import Runs
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka import bulk
 from streamdrift.transports.kafka.assignments import Assignments
@@ -38,7 +39,8 @@ from streamdrift.transports.kafka.place import Keeper, Place, begin
 from streamdrift.transports.kafka.rights import require
 
 POLL_MS_MIN = 200
-"""Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48)."""
+"""Shorter polls leave the group stuck in most first rebalances (0 ms: 12 of 12, 50 ms and more: none of 48). In a group that is settled they
+may be shorter: a rebalance that begins finds the next one waiting."""
 
 STUCK_S = 2.5
 """A rebalance that takes longer without our asking for it is the stuck one; the next time twice as long, up to ``STUCK_MAX_S``."""
@@ -82,6 +84,8 @@ class KafkaSource:
         Name of a static member, no other's of the group: within ``kafka.session_timeout_s`` it finds its partitions again.
     keeper
         Keeps state of the partitions that are ours: told of those that come before the first record, and of those that go.
+    gather_s
+        What comes within so long is returned by one poll, for whoever takes many records at once more cheaply than one by one.
     on_error
         Told of every fault that was overcome here, for a metric and a log line.
 
@@ -104,12 +108,14 @@ class KafkaSource:
         in_bulk: bool = False,
         instance: str | None = None,
         keeper: Keeper | None = None,
+        gather_s: float = 0.0,
     ) -> None:
         self._settings, self._topics, self._group, self._clock = settings, [topic, *also], group, clock
         self._named = ("topics " if also else "topic ") + ", ".join(map(repr, self._topics))
         self._restore_events_max = restore_events_max
         self._on_error = on_error if on_error is not None else _ignore
-        self._instance, self._keeper = instance, keeper
+        self._instance, self._keeper, self._gather_s = instance, keeper, gather_s
+        self._taken: dict[Any, list[Any]] = {}  # by one poll; empty between two
         self._uncommitted: Callable[[], bool] = lambda: False
         self.membership: Any = None  # as of the last poll
         self._member_id = ""
@@ -143,24 +149,32 @@ class KafkaSource:
 
     def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
         """Return the next records, each partition's in order; see ``ports.Source``."""
-        timeout_ms = max(POLL_MS_MIN, int(timeout_s * 1_000))
-        records: list[Record] = []
-        runs: list[Run] = []
+        self._taken, until = {}, self._clock.monotonic() + min(timeout_s, self._gather_s)
+        room, wait_s = records_max, timeout_s
         try:
-            fetched = self._consumer.poll(timeout_ms=timeout_ms, max_records=records_max)
-            self.membership = self._consumer.group_metadata()
-            self._follow_assignments()
-            for tp, batch in fetched.items():
-                if (place := self._places.get(tp)) is not None and place.offset is not None:
-                    if self._in_bulk:
-                        runs += place.runs(batch)
-                    else:
-                        records += place.records(batch)
-            self._begin()
-            self._watch_group()
+            while room > 0 and self._take(room, wait_s) and (wait_s := until - self._clock.monotonic()) > 0:
+                room = records_max - sum(len(part) for parts in self._taken.values() for part in parts)
         except KafkaError as e:
-            self._overcome(e, some=bool(records or runs))
-        return Runs(runs) if self._in_bulk else records
+            self._overcome(e, some=bool(self._taken))
+        taken = [part for parts in self._taken.values() for part in parts]
+        self._taken = {}
+        return Runs(taken) if self._in_bulk else [record for part in taken for record in part]
+
+    def _take(self, records_max: int, timeout_s: float) -> bool:
+        """Poll once, and see to the group; return whether anything came."""
+        fetched = self._consumer.poll(timeout_ms=self._wait_ms(timeout_s), max_records=records_max)
+        self.membership = self._consumer.group_metadata()
+        self._follow_assignments()
+        for tp, batch in fetched.items():
+            if (place := self._places.get(tp)) is not None and place.offset is not None:
+                self._taken.setdefault(tp, []).extend(place.runs(batch) if self._in_bulk else [place.records(batch)])
+        self._begin()
+        self._watch_group()
+        return bool(fetched)
+
+    def _wait_ms(self, seconds: float) -> int:
+        settled = self._consumer.group_metadata().state == MemberState.STABLE and not self._joining_s()
+        return max(0 if settled else POLL_MS_MIN, math.ceil(seconds * 1_000))
 
     def _follow_assignments(self) -> None:
         """Forget partitions that are gone; note those that came.
@@ -189,6 +203,7 @@ class KafkaSource:
     def _forget(self, tp: Any) -> None:
         """A partition went; what came of it and is not committed can't be told from the rest, so all must begin anew."""
         place = self._places.pop(tp, None)
+        self._taken.pop(tp, None)  # whoever has it now reads that
         if place is None:
             return
         if self._keeper is not None:
