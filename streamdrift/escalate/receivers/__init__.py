@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from streamdrift.escalate.receivers.alertmanager import Alertmanager
 from streamdrift.escalate.receivers.apprise import Apprise
@@ -61,32 +61,23 @@ def build_receivers(settings: Settings, metrics: Metrics) -> tuple[Receiver, ...
 
     Every count of theirs begins at 0, so that the first failure is a rise that an alert rule sees.
     """
-    receivers = list(_asked_for(settings.escalate))
+    receivers = [make(settings.escalate) for is_on, make in _KINDS if is_on(settings.escalate) is not None]
     for receiver in receivers:
         for outcome in (*(kind.name for kind in OUTCOMES), "dead", "cancelled"):
             metrics.deliveries.labels(receiver.name, outcome)
     return tuple(receivers)
 
 
-def _asked_for(settings: EscalateSettings) -> Iterator[Receiver]:
-    private = settings.private_addresses
-    if settings.pagerduty.routing_key is not None:
-        yield PagerDuty(settings.pagerduty, private=private)
-    if settings.slack.token is not None:
-        yield Slack(settings.slack, private=private)
-    if settings.slack_webhook.url is not None:
-        yield SlackWebhook(settings.slack_webhook, private=private)
-    if settings.alertmanager.url is not None:
-        yield Alertmanager(settings.alertmanager, private=private)
-    if settings.webhook.url is not None:
-        yield Webhook(settings.webhook, private=private)
-    if settings.jira.url is not None:
-        yield Jira(settings.jira, private=private)
-    if settings.email.host is not None:
-        yield Email(settings.email)
-    if settings.apprise.urls is not None:
-        yield Apprise(settings.apprise)
-    if settings.markdown.folder is not None:
-        yield Markdown(settings.markdown)
-    if settings.confluence.url is not None:
-        yield Confluence(settings.confluence, private=private)
+_KINDS: tuple[tuple[Callable[[EscalateSettings], object], Callable[[EscalateSettings], Receiver]], ...] = (
+    (lambda s: s.pagerduty.routing_key, lambda s: PagerDuty(s.pagerduty, private=s.private_addresses)),
+    (lambda s: s.slack.token, lambda s: Slack(s.slack, private=s.private_addresses)),
+    (lambda s: s.slack_webhook.url, lambda s: SlackWebhook(s.slack_webhook, private=s.private_addresses)),
+    (lambda s: s.alertmanager.url, lambda s: Alertmanager(s.alertmanager, private=s.private_addresses)),
+    (lambda s: s.webhook.url, lambda s: Webhook(s.webhook, private=s.private_addresses)),
+    (lambda s: s.email.host, lambda s: Email(s.email)),
+    (lambda s: s.jira.url, lambda s: Jira(s.jira, private=s.private_addresses)),
+    (lambda s: s.apprise.urls, lambda s: Apprise(s.apprise)),
+    (lambda s: s.markdown.folder, lambda s: Markdown(s.markdown)),
+    (lambda s: s.confluence.url, lambda s: Confluence(s.confluence, private=s.private_addresses)),
+)
+"""What of the settings turns a receiver on, and how it is made; those that page come first."""
