@@ -6,7 +6,16 @@ import socket
 import threading
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+
+class Connection(Protocol):
+    """What has a socket, now or later."""
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket, while there is one."""
+        ...
 
 
 class Deadline:
@@ -18,17 +27,18 @@ class Deadline:
         Whether it did.
     """
 
-    def __init__(self, sock: socket.socket | None, seconds: float) -> None:
+    def __init__(self, connection: Connection, seconds: float) -> None:
         self.passed = False
-        self._sock = sock
+        self._connection = connection
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
 
     def _end(self) -> None:
         self.passed = True
-        if self._sock is not None:
+        sock = self._connection.sock
+        if sock is not None:
             with suppress(OSError):
-                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # below TLS, which another thread is using
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which another thread is using
 
     def __enter__(self) -> Self:
         self._timer.start()

@@ -44,15 +44,13 @@ class Email:
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
         mail = compose(page, now, self._sender, self._settings.recipients).as_bytes(policy=SMTP)
-        try:
-            client = self._connected()
-        except (OSError, smtplib.SMTPException) as e:
-            return self._failed(e, "no connection to")
-        with _ended(client), Deadline(client.sock, self._settings.timeout_s) as deadline:
+        client = self._client()
+        with _ended(client), Deadline(client, self._settings.timeout_s) as deadline:
             try:
+                self._connect(client)
                 refused = self._envelope(client)
             except (OSError, smtplib.SMTPException) as e:
-                return self._failed(e, "not sent to", late=deadline.passed)
+                return self._failed(e, late=deadline.passed)
             try:
                 code, told = client.data(mail)
             except smtplib.SMTPDataError as e:  # refused before the mail itself
@@ -65,11 +63,17 @@ class Email:
             some = f"; not for {len(refused)} of {len(self._settings.recipients)}: {refused[0]}" if refused else ""
             return Delivered(self._said(code, told) + some)
 
-    def _connected(self) -> smtplib.SMTP:
-        port, timeout_s = self._settings.port, self._settings.timeout_s
+    def _client(self) -> smtplib.SMTP:
+        timeout_s = self._settings.timeout_s
         if self._settings.security == "tls":
-            return smtplib.SMTP_SSL(self._host, port, timeout=timeout_s, context=ssl.create_default_context())
-        return smtplib.SMTP(self._host, port, timeout=timeout_s)
+            return smtplib.SMTP_SSL(timeout=timeout_s, context=ssl.create_default_context())
+        return smtplib.SMTP(timeout=timeout_s)
+
+    def _connect(self, client: smtplib.SMTP) -> None:
+        client._host = self._host  # type: ignore[attr-defined]  # noqa: SLF001 - a client that is connected later has no name to check the certificate against
+        code, told = client.connect(self._host, self._settings.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, told)
 
     def _envelope(self, client: smtplib.SMTP) -> list[str]:
         """Everything before the mail; return what was said about recipients that were refused."""
@@ -93,14 +97,14 @@ class Email:
             raise smtplib.SMTPResponseException(code, told)
         return [self._said(code, told) for code, told in refused]
 
-    def _failed(self, error: Exception, what: str, *, late: bool = False) -> Outcome:
+    def _failed(self, error: Exception, *, late: bool) -> Outcome:
         """What a failure means before the mail itself was sent: it is not told."""
-        if isinstance(error, smtplib.SMTPResponseException):
+        if isinstance(error, smtplib.SMTPResponseException) and not late:
             return self._refused(error.smtp_code, error.smtp_error)
         if isinstance(error, smtplib.SMTPNotSupportedError):
             return Permanent(f"{self._host} offers no STARTTLS or login that we know; see escalate.email.security")
         why = f"no answer within {self._settings.timeout_s:g} s" if late else cause(error)
-        return RetryAt(reason=f"{what} {self._host}:{self._settings.port}: {why}")
+        return RetryAt(reason=f"not sent to {self._host}:{self._settings.port}: {why}")
 
     def _refused(self, code: int, told: bytes | str) -> Outcome:
         said = self._said(code, told)

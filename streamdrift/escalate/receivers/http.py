@@ -161,7 +161,7 @@ class HttpDoor:
                 return RetryAt(reason=f"no connection to {self.place}: {cause(e)}")
             if not self._private and is_private(connection):
                 return Permanent(f"{self.place} is at a private address, which escalate.private_addresses refuses")
-            with Deadline(connection.sock, self._timeout_s) as deadline:
+            with Deadline(connection, self._timeout_s) as deadline:
                 try:
                     connection.request(
                         method, target, body=body, headers={**(headers or {}), **self._login}, preload_content=False
