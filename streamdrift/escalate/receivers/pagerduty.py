@@ -115,7 +115,7 @@ def _payload(page: Page) -> dict[str, Any]:
     radius = page.incident.get("blast_radius", {})
     payload = {
         "summary": safe_text.plain(page.headline, SUMMARY_MAX),
-        "source": _text(page.incident.get("model")),
+        "source": _text(page.incident.get("model")) or "streamdrift",
         "severity": SEVERITIES.get(str(page.incident.get("severity")), "warning"),
         "timestamp": rfc3339(page.at),
         "component": _text(radius.get("feature")),
