@@ -31,6 +31,7 @@ CONNECT = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
     "application_name": "streamdrift-escalate",
+    "client_encoding": "utf8",
 }
 """What libpq is asked for, unless the URL asks for something else: a dead connection is noticed within about a minute."""
 SESSION = (

@@ -156,6 +156,16 @@ def is_secret(place: Place) -> bool:
     return leaf is not None and leaf.secret
 
 
+def has_secret(place: Place, value: Any) -> bool:
+    """Tell whether this value is the URL of a database with a secret in it.
+
+    >>> has_secret(("escalate", "ledger"), "postgresql+psycopg://me:secret@db.example.com/drift")
+    True
+    """
+    leaf = LEAVES.get(key(place))
+    return leaf is not None and leaf.is_database and bool(ledger_secrets(str(value)))
+
+
 def value_at(settings: Settings, place: Place) -> Any:
     """Return what the tree holds there; ``None`` below a section that an override leaves out."""
     found: Any = settings

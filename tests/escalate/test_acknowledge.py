@@ -215,12 +215,12 @@ def test_the_beginning_of_an_id_must_be_of_one_incident(house: Callable[..., Hou
     )
 
 
-def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(house: Callable[..., House], tmp_path: Path) -> None:
+def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(tmp_path: Path) -> None:
     nowhere = Settings.model_validate({"escalate": {"ledger": tmp_path / "none"}})
     told = refused(Acknowledge("c0ffee"), nowhere)
     assert (told.exit_code, "there is no ledger" in str(told)) == (3, True)
     assert not (tmp_path / "none").exists()
-    here = house()
+    here = House(tmp_path / "ledger.sqlite3")
     here.worker.close()
     with sqlite3.connect(here.path) as connection:
         connection.executescript(f"DROP TABLE acknowledgements; {BACK_TO_3} UPDATE schema SET version = 2;")
@@ -230,6 +230,7 @@ def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(house: Callab
     )
     here.start()  # which it does
     assert "none is open" in str(refused(Acknowledge("c0ffee"), settings(here)))
+    here.worker.close()
 
 
 def test_the_command_says_so_too(house: Callable[..., House], tmp_path: Path) -> None:
