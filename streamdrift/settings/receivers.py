@@ -105,8 +105,8 @@ class AlertmanagerSettings(ReceiverSection):
     """User to log in as, if there is something in front that asks."""
     password: Secret | None = None
     """Password of that user."""
-    hold_s: Annotated[float, Field(ge=600, le=31_536_000)] = 604_800.0
-    """For so long an alert fires there if nobody says that it is over; each page of the incident begins it anew."""
+    hold_s: Annotated[float, Field(ge=600, le=31_536_000)] = 2_592_000.0
+    """For so long an alert fires there if nobody says that it is over. An incident that lasts longer is over there before."""
     timeout_s: Positive = 10.0
     """How long one request may take."""
 

@@ -313,7 +313,7 @@ def test_alertmanager_is_told_until_when_an_alert_fires(server: ScriptedServer) 
     made.send(make_page(), NOW)
     made.send(make_page("resolve"), NOW + 60)
     (_, (fired,)), (_, ended) = told(server)
-    assert (fired["startsAt"], fired["endsAt"]) == ("2013-04-17T09:59:59.000Z", "2013-04-24T10:00:00.000Z")
+    assert (fired["startsAt"], fired["endsAt"]) == ("2013-04-17T09:59:59.000Z", "2013-05-17T10:00:00.000Z")
     assert [alert["labels"]["severity"] for alert in ended] == ["info", "warning", "critical"]
     assert fired["labels"] in [alert["labels"] for alert in ended]
     assert {alert["endsAt"] for alert in ended} == {"2013-04-17T10:01:00.000Z"}

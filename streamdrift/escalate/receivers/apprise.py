@@ -35,7 +35,8 @@ class Apprise:
             raise SettingsProblem(
                 "escalate.apprise.urls is given, and Apprise is not installed: pip install streamdrift[apprise]"
             ) from None
-        logging.getLogger("apprise").disabled = True  # its lines can have a URL in them
+        for talkative in ("apprise", "urllib3.connectionpool"):  # their lines can have a URL in them
+            logging.getLogger(talkative).disabled = True
         self._services = library.Apprise(asset=library.AppriseAsset(secure_logging=True, async_mode=False))
         for number, url in enumerate(settings.urls.get_secret_value().split(), 1):
             if not self._services.add(url):
