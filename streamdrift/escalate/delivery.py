@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
@@ -63,9 +64,9 @@ class Deliverer:
 
     def _attempt(self, receiver: Receiver, delivery: Delivery) -> Outcome:
         try:
-            return receiver.send(delivery.page, self._clock.now())
+            return receiver.send(replace(delivery.page, uncertain=delivery.uncertain), self._clock.now())
         except Exception as e:  # noqa: BLE001 - a bug in one receiver must not silence the others; its words may hold a secret
-            return Ambiguous(f"the receiver has a bug: {type(e).__name__}")
+            return Ambiguous(reason=f"the receiver has a bug: {type(e).__name__}")
 
     def _note(self, delivery: Delivery, outcome: Outcome) -> None:
         attempts = delivery.attempts + 1
@@ -82,11 +83,12 @@ class Deliverer:
             self._metrics.deliveries.labels(delivery.receiver, "dead").inc()
             self._say("page is dead: it will not be delivered", delivery, told, level="error")
         else:
-            wish_s = outcome.seconds if isinstance(outcome, RetryAt) else None
+            wish_s = outcome.seconds if isinstance(outcome, RetryAt | Ambiguous) else None
             wait_s = backoff_s(self._settings, delivery.page.delivery_id, attempts, wish_s)
             at = self._clock.now() + wait_s
             self._outbox.settle(delivery, "pending", told, uncertain=uncertain, next_attempt_at=at)
-            pause_s = self._settings.initial_s / 2 if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
+            asked = wish_s is not None and isinstance(outcome, RetryAt)
+            pause_s = min(wish_s or 0.0, RETRY_AFTER_MAX_S) if asked else self._settings.initial_s / 2
             self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
             self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -10,7 +10,7 @@ from streamdrift.alerts import rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
-from streamdrift.escalate.receivers.base import Page
+from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
@@ -36,7 +36,7 @@ def compose(incident: Incident, at: int) -> bytes:
 def read(
     payload: bytes,
     delivery_id: str,
-    action: Literal["trigger", "resolve"],
+    action: Action,
     dedup_key: str,
     reference: str | None = None,
 ) -> Page:

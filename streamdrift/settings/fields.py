@@ -178,6 +178,8 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
     """Return every secret that is set, and what may be one in a URL, for the logs to leave out."""
     values = (value_at(settings, place) for place, leaf in LEAVES.items() if leaf.secret)
     secrets = [value.get_secret_value() for value in values if value is not None]
+    for url in [word for secret in secrets for word in secret.split() if "://" in word]:
+        secrets += url_tokens(url)
     for place, leaf in LEAVES.items():
         url = value_at(settings, place) if leaf.is_url else None
         if url is not None and url != leaf.default:

@@ -152,6 +152,33 @@ def ledger_secrets(ledger: str) -> list[str]:
     return [text for text in dict.fromkeys(given) if text]
 
 
+def _channel(value: str) -> str:
+    if not re.fullmatch(r"[CDGU][A-Z0-9]{6,30}", value):
+        raise ValueError("is no id of a channel; a message can't be updated by the channel's name")
+    return value
+
+
+def _project(value: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{1,30}", value):
+        raise ValueError("is no key of a project, such as OPS")
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value):
+        raise ValueError("is no mail address without a name before it")
+    return value
+
+
+def _header(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > HEADER_LENGTH_MAX:
+        raise ValueError("is no name on one line")
+    return value
+
+
+HEADER_LENGTH_MAX = 100
+
+
 def _segment(value: str) -> str:
     dimension, equals, _ = value.partition("=")
     if value and not (dimension and equals):
@@ -181,6 +208,10 @@ InstanceName = Annotated[str, AfterValidator(_instance), Allowed("1 to 200 lette
 Servers = Annotated[str, AfterValidator(_servers), Allowed("host:port, several with commas between them")]
 Url = Annotated[str, AfterValidator(_url), URL]
 Ledger = Annotated[str, BeforeValidator(_plain_path), AfterValidator(_ledger), LEDGER]
+Channel = Annotated[str, AfterValidator(_channel), Allowed("id of a channel, such as C0123456789")]
+ProjectKey = Annotated[str, AfterValidator(_project), Allowed("key of a project, such as OPS")]
+MailAddress = Annotated[str, AfterValidator(_mail_address), Allowed("mail address")]
+Header = Annotated[str, AfterValidator(_header), Allowed("text on one line, not empty")]
 SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]
 RuleId = Annotated[str, AfterValidator(_rule_id)]
 
