@@ -119,6 +119,10 @@ def test_a_model_of_two_partitions_is_silent_once_both_have_come_so_far() -> Non
     begun = len([t for t in MINE[:250] if t]) // 2
     assert run(bank, mine[:250]) == []
     assert run(bank, here[begun:]) == []  # beyond the gap: who knows what the other has in it
+    key = ("events", "m", "")
+    kept, bank = bank.put_away(key), Bank(SMALL, "config")
+    assert bank.take_up(kept) == key
+    assert bank.put_away(key) == kept
     told = run(bank, there[begun:])
     assert [a.status for a in told] == ["firing", "resolved"]
     assert (told[0].onset_at - START, told[0].detected_at - START) == (BEFORE, BEFORE + LIMIT)

@@ -40,7 +40,8 @@ class Striker(Turns):
 
     def _crash(self, fault: Fault) -> bool:
         slot = self._someone(fault.slot)
-        if slot is None:
+        asks = fault.point in INSTEAD and not self._has.get(fault.point)
+        if slot is None or (asks and self._broker_busy):  # which would not answer, and is brought back by this thread
             return False
         point = fault.point if self._possible(fault.point) else INSTEAD[fault.point]
         slot.arm(point, fault.count, fault.seconds)
