@@ -221,7 +221,7 @@ def detect() -> int:
 
 def escalate() -> int:
     """Run the escalation worker until it is told to stop."""
-    from streamdrift.escalate import ledger, receivers, worker  # noqa: PLC0415 - `detect` does without their clients
+    from streamdrift.escalate import ledger, receivers, routes_file, worker  # noqa: PLC0415 - `detect` does without their clients
 
     service = Service("escalate")
     settings, clock, metrics = service.settings, service.clock, service.metrics
@@ -230,6 +230,7 @@ def escalate() -> int:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
         built = receivers.build_receivers(settings, metrics)
+        routes = routes_file.load(settings.escalate, [receiver.name for receiver in built])
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
@@ -240,7 +241,7 @@ def escalate() -> int:
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink, routes=routes)
             undone.pop_all()
         return made
 

@@ -49,6 +49,11 @@ class Incidents:
         rows = self._database.execute(select(incidents.c.incident_id).where(_OPEN).order_by(*order).limit(1))
         return str(rows[0][0]) if rows else None
 
+    def all_open(self) -> list[Incident]:
+        """Return every incident that goes on, in the order in which they opened."""
+        rows = self._database.execute(_SELECTED.where(_OPEN).order_by(incidents.c.opened_at, incidents.c.incident_id))
+        return [self._incident(row) for row in rows]
+
     def all(self) -> list[Incident]:
         """Return every incident that is kept, in the order in which they opened."""
         rows = self._database.execute(_SELECTED.order_by(incidents.c.opened_at, incidents.c.incident_id))

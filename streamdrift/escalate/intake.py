@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
-from streamdrift.escalate import page, reading
+from streamdrift.escalate import reading
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.paging import Paging
 from streamdrift.escalate.policy import Decision, apply, choose, quieted
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
@@ -32,8 +33,6 @@ class Taken:
         Partitions whose offsets began anew: the topic was made again.
     put_aside
         Incidents closed because a model had too many.
-    full
-        Receivers whose outbox had no room, once for each page.
     done
         Next offset per partition.
     """
@@ -43,15 +42,14 @@ class Taken:
     seen: int = 0
     anew: set[Partition] = field(default_factory=set)
     put_aside: list[Incident] = field(default_factory=list)
-    full: list[str] = field(default_factory=list)
     done: dict[Partition, int] = field(default_factory=dict)
 
 
 class Intake:
-    """Takes one batch; made anew for each, inside the ledger's transaction."""
+    """Takes one batch; made anew for each, inside the ledger's transaction; ``paging`` is of the same transaction."""
 
-    def __init__(self, ledger: Ledger, receivers: Sequence[str], settings: EscalateSettings, now: float) -> None:
-        self._ledger, self._receivers, self._settings, self._now = ledger, receivers, settings, now
+    def __init__(self, ledger: Ledger, paging: Paging, settings: EscalateSettings, now: float) -> None:
+        self._ledger, self._paging, self._settings, self._now = ledger, paging, settings, now
         self._open: dict[str, dict[str, Incident]] = {}
         self._stored: dict[str, Incident | None] = {}
         self._changed: dict[str, Incident] = {}
@@ -63,6 +61,7 @@ class Intake:
             self._record(record)
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
+            self._paging.changed(incident)
         for partition, offset in self.taken.done.items():
             self._ledger.set_next_offset(partition, offset)
         return self.taken
@@ -151,10 +150,7 @@ class Intake:
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:
-        payload = page.compose(incident, alert.detected_at)
-        outbox = self._ledger.outbox
-        for receiver in self._receivers:
-            if decision.page == "resolve":
-                outbox.resolve(incident, receiver, payload, self._now)
-            elif not outbox.trigger(incident, receiver, payload, self._now):
-                self.taken.full.append(receiver)
+        if decision.page == "resolve":
+            self._paging.over(incident, alert.detected_at)
+        else:
+            self._paging.call(incident, alert.detected_at)

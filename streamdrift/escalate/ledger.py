@@ -14,12 +14,16 @@ from sqlalchemy import ColumnElement, Table, exists, select
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
 from streamdrift.escalate.database import Database
+from streamdrift.escalate.escalations import Escalations
+from streamdrift.escalate.gathered import Gathered
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
+from streamdrift.escalate.silences import Silences
 from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, references, timeline
 from streamdrift.escalate.timeline import Timeline
+from streamdrift.escalate.withheld import Withheld
 from streamdrift.ports import Partition
 
 KEPT_S = 30 * 86_400.0
@@ -54,6 +58,8 @@ class Ledger:
         self.incidents = Incidents(self._database)
         self.outbox = Outbox(self._database, outbox_max)
         self.timeline = Timeline(self._database)
+        self.silences, self.withheld = Silences(self._database), Withheld(self._database)
+        self.escalations, self.gathered = Escalations(self._database), Gathered(self._database)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, or nothing."""
@@ -117,6 +123,7 @@ class Ledger:
         with self.transaction():
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
+            self.silences.prune(before)
             for table in (timeline, references):
                 self._database.execute(table.delete().where(~exists().where(_of(table))))
             old = (outbox.c.state != "pending", outbox.c.created_at < before)

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -52,6 +52,37 @@ STEPS: dict[int, tuple[str, ...]] = {
         """
         CREATE TABLE receiver_references (
           receiver TEXT NOT NULL, incident_id TEXT NOT NULL, reference TEXT NOT NULL, PRIMARY KEY (receiver, incident_id)
+        )
+        """,
+    ),
+    4: (
+        "CREATE INDEX outbox_lately ON outbox (receiver, created_at)",
+        """
+        CREATE TABLE silences (
+          silence_id TEXT NOT NULL PRIMARY KEY, match TEXT NOT NULL, starts_at DOUBLE PRECISION NOT NULL,
+          ends_at DOUBLE PRECISION NOT NULL, up_to DOUBLE PRECISION, comment TEXT NOT NULL, author TEXT NOT NULL,
+          ended_at DOUBLE PRECISION
+        )
+        """,
+        """
+        CREATE TABLE withheld (
+          incident_id TEXT NOT NULL PRIMARY KEY REFERENCES incidents (incident_id) ON DELETE CASCADE,
+          at BIGINT NOT NULL, why TEXT NOT NULL, checked_at DOUBLE PRECISION NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE escalations (
+          incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE, number INTEGER NOT NULL,
+          after_s DOUBLE PRECISION NOT NULL, due_at DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
+          receivers TEXT NOT NULL, on_call TEXT NOT NULL, PRIMARY KEY (incident_id, number)
+        )
+        """,
+        "CREATE INDEX escalations_due ON escalations (due_at)",
+        """
+        CREATE TABLE gathered (
+          receiver TEXT NOT NULL, incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE,
+          summary_id TEXT NOT NULL, dedup_key TEXT NOT NULL, at BIGINT NOT NULL, since DOUBLE PRECISION NOT NULL,
+          preface TEXT NOT NULL, on_call TEXT NOT NULL, PRIMARY KEY (receiver, incident_id, summary_id)
         )
         """,
     ),

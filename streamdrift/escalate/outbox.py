@@ -72,22 +72,37 @@ class Outbox:
 
     def trigger(self, incident: Incident, receiver: str, payload: bytes, now: float) -> bool:
         """Take in an incident's latest page, which stands for earlier ones not yet sent; False where there is no room."""
-        self._cancel(incident.incident_id, receiver, "superseded by a later page")
+        return self.put(incident.incident_id, incident.dedup_keys[-1], receiver, payload, now)
+
+    def put(self, incident_id: str, dedup_key: str, receiver: str, payload: bytes, now: float) -> bool:
+        """Take in a page, as ``trigger`` does."""
+        self._cancel(incident_id, receiver, "superseded by a later page")
         ((waiting,),) = self._database.execute(
             select(func.count()).select_from(outbox).where(_PENDING, outbox.c.receiver == receiver)
         )
         full = f"{waiting} deliveries were waiting for {receiver}" if waiting >= self._pending_max else ""
-        self._add(incident.incident_id, receiver, "trigger", incident.dedup_keys[-1], payload, now, full)
+        self._add(incident_id, receiver, "trigger", dedup_key, payload, now, full)
         return not full
+
+    def lately(self, receiver: str, since: float, until: float) -> int:
+        """Return how many pages were taken in for a receiver after a time, up to another."""
+        when = (outbox.c.created_at > since, outbox.c.created_at <= until)
+        mine = (outbox.c.receiver == receiver, outbox.c.action == "trigger", outbox.c.state != "dead")
+        ((count,),) = self._database.execute(select(func.count()).select_from(outbox).where(*mine, *when))
+        return int(count)
 
     def resolve(self, incident: Incident, receiver: str, payload: bytes, now: float) -> None:
         """Take in the end of every page that the receiver was, or may have been, told of."""
-        self._cancel(incident.incident_id, receiver, "cancelled: resolved before it was delivered")
-        told = (*_to(incident.incident_id, receiver), outbox.c.action == "trigger", outbox.c.uncertain.is_(True))
+        self.end(incident.incident_id, receiver, payload, now)
+
+    def end(self, incident_id: str, receiver: str, payload: bytes, now: float) -> None:
+        """Take in the end of what has an id, as ``resolve`` does."""
+        self._cancel(incident_id, receiver, "cancelled: resolved before it was delivered")
+        told = (*_to(incident_id, receiver), outbox.c.action == "trigger", outbox.c.uncertain.is_(True))
         keys = self._database.execute(select(outbox.c.dedup_key).where(*told).order_by(outbox.c.sequence))
         for (key,) in keys:
             # there are never more of them than triggers that had room
-            self._add(incident.incident_id, receiver, "resolve", key, payload, now)
+            self._add(incident_id, receiver, "resolve", key, payload, now)
 
     def _cancel(self, incident_id: str, receiver: str, outcome: str) -> None:
         waiting = (*_to(incident_id, receiver), _PENDING, outbox.c.action == "trigger")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
-from streamdrift.alerts import rfc3339
+from streamdrift.alerts import Alert, rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
@@ -20,17 +21,35 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int) -> bytes:
-    """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
+def compose(incident: Incident, at: int, preface: str = "", on_call: Sequence[dict[str, str]] = ()) -> bytes:
+    """Return what a page says, apart from its action and ids.
+
+    Parameters
+    ----------
+    at
+        Event time of the alert that caused it.
+    preface
+        What its headline begins with, such as that nobody has acknowledged.
+    on_call
+        Who is called: ``list``, ``name`` and handles of each.
+    """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
     for alert in sorted(incident.alerts, key=lambda held: (held is not lead, -held.detected_at)):
-        data = orjson.dumps(orjson.loads(alert.to_cloudevent())["data"])
+        data = orjson.dumps(alert_data(alert))
         room -= len(data)
         if room < 0:
             break
         alerts.append(orjson.Fragment(data))
-    return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
+    told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
+    line = preface + headline(incident)
+    return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
+
+
+def alert_data(alert: Alert) -> dict[str, Any]:
+    """The ``data`` of an alert's CloudEvent."""
+    data: dict[str, Any] = orjson.loads(alert.to_cloudevent())["data"]
+    return data
 
 
 def read(

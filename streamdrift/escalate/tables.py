@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    DOUBLE_PRECISION,
     REAL,
     BigInteger,
     Boolean,
@@ -150,6 +151,7 @@ Index(
     postgresql_where=outbox.c.state == "pending",
 )
 Index("outbox_incident", outbox.c.incident_id, outbox.c.receiver)
+Index("outbox_lately", outbox.c.receiver, outbox.c.created_at)
 
 offsets = Table(
     "offsets",
@@ -187,4 +189,54 @@ references = Table(
     Column("receiver", Text, primary_key=True),
     Column("incident_id", Text, primary_key=True),
     Column("reference", Words, nullable=False),
+)
+
+# Routing: what is not told, not told yet, or told together. Types have one name in both databases, as steps are written for both.
+
+silences = Table(
+    "silences",
+    METADATA,
+    Column("silence_id", Text, primary_key=True),
+    Column("match", Words, nullable=False),
+    Column("starts_at", DOUBLE_PRECISION, nullable=False),
+    Column("ends_at", DOUBLE_PRECISION, nullable=False),
+    Column("up_to", DOUBLE_PRECISION),
+    Column("comment", Words, nullable=False),
+    Column("author", Words, nullable=False),
+    Column("ended_at", DOUBLE_PRECISION),
+)
+
+withheld = Table(
+    "withheld",
+    METADATA,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("why", Words, nullable=False),
+    Column("checked_at", DOUBLE_PRECISION, nullable=False),
+)
+
+escalations = Table(
+    "escalations",
+    METADATA,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("after_s", DOUBLE_PRECISION, nullable=False),
+    Column("due_at", DOUBLE_PRECISION, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("receivers", Words, nullable=False),
+    Column("on_call", Words, nullable=False),
+)
+Index("escalations_due", escalations.c.due_at)
+
+gathered = Table(
+    "gathered",
+    METADATA,
+    Column("receiver", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("summary_id", Text, primary_key=True),
+    Column("dedup_key", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("since", DOUBLE_PRECISION, nullable=False),
+    Column("preface", Words, nullable=False),
+    Column("on_call", Words, nullable=False),
 )

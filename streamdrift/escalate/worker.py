@@ -16,8 +16,10 @@ from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.intake import Intake, Taken
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.paging import LIMIT, Desk, Paged, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
+from streamdrift.escalate.routing.document import Routes
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -44,6 +46,8 @@ class EscalationWorker:
         A structlog logger; streamdrift's own without.
     sink
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
+    routes
+        Who is told of what; without them everybody of everything.
     """
 
     def __init__(
@@ -56,12 +60,14 @@ class EscalationWorker:
         metrics: Metrics,
         log: FilteringBoundLogger | None = None,
         sink: Sink | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
         self._deliverer = Deliverer(ledger.outbox, self._receivers, settings.escalate.retry, clock, metrics, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
+        self._desk = Desk(self._names, routes or Routes(), settings.escalate)
         self._prune()
         retired = ledger.outbox.retire(self._names)
         if retired:
@@ -82,10 +88,12 @@ class EscalationWorker:
         try:
             records = self._source.poll(self._settings.kafka.poll_records_max, timeout_s)
         except Retriable:
+            self._round()
             self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
             raise
         if records:
             self._take(records)
+        self._round()
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
@@ -126,7 +134,9 @@ class EscalationWorker:
     def _take(self, records: Sequence[Record]) -> None:
         began = self._clock.monotonic()
         with self._ledger.transaction():
-            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now()).take(records)
+            paging = Paging(self._ledger, self._desk, self._clock.now())
+            taken = Intake(self._ledger, paging, self._settings.escalate, self._clock.now()).take(records)
+            paging.finish()
             self._refuse(taken)
         try:
             self._source.commit(taken.done)
@@ -138,6 +148,17 @@ class EscalationWorker:
         self._metrics.stage_seconds.labels(STAGE).observe(self._clock.monotonic() - began)
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
+        self._tell_paged(paging.paged)
+
+    def _round(self) -> None:
+        """What is due by time alone: steps, pages whose silence is over, summaries."""
+        if not Paging(self._ledger, self._desk, self._clock.now()).is_due():
+            return
+        with self._ledger.transaction():
+            paging = Paging(self._ledger, self._desk, self._clock.now())
+            paging.round()
+            paging.finish()
+        self._tell_paged(paging.paged)
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""
@@ -182,7 +203,14 @@ class EscalationWorker:
         for incident in taken.put_aside:
             self._metrics.limit_hits.labels("open_incidents_per_model_max").inc()
             self._log.warning("too many open incidents of one model: put aside", incident=incident.incident_id)
-        for receiver in taken.full:
+
+    def _tell_paged(self, paged: Paged) -> None:
+        for event, fields in paged.said:
+            self._log.info(event, **fields)
+        if paged.limited:
+            self._metrics.limit_hits.labels(LIMIT).inc(paged.limited)
+            self._log.warning("more pages than a minute may have: the rest is told together", pages=paged.limited)
+        for receiver in paged.full:
             self._metrics.limit_hits.labels("outbox_max").inc()
             self._metrics.deliveries.labels(receiver, "dead").inc()
             self._log.error("page is dead: its outbox is full", receiver=receiver)

@@ -18,7 +18,7 @@ from streamdrift.settings.receivers import (
     SlackWebhookSettings,
     WebhookSettings,
 )
-from streamdrift.settings.values import Count, Ledger, Positive, Section, refuse
+from streamdrift.settings.values import Count, FilePath, Ledger, Positive, Section, refuse
 
 
 class RetrySettings(Section):
@@ -51,6 +51,14 @@ class EscalateSettings(Section):
     """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
     private_addresses: bool = True
     """Whether receivers may be at addresses that are not of the public internet. False refuses them, whatever a name resolves to."""
+    routes: FilePath | None = None
+    """Who is told of what, in TOML (`docs/routing.md`). Without it every receiver is told of everything."""
+    pages_per_minute_max: Count = 10
+    """Pages to one receiver within a minute, of which incidents that are not critical may take half. What is over is told together."""
+    storm_summary_s: Positive = 60.0
+    """So long after the first page over that number, what is over is told as one page."""
+    pages_unlimited: tuple[str, ...] = ()
+    """Receivers that are told of each incident, however many there are: what groups by itself, such as `alertmanager`."""
     retry: RetrySettings = RetrySettings()
     pagerduty: PagerDutySettings = PagerDutySettings()
     webhook: WebhookSettings = WebhookSettings()

@@ -78,6 +78,9 @@ def of_page(page: Page) -> Document:
 def facts(page: Page) -> tuple[tuple[str, str], ...]:
     """Names and values that belong at the top."""
     incident, radius = page.incident, page.incident.get("blast_radius") or {}
+    called = ", ".join(str(one.get("name")) for one in on_call(page))
+    if incident.get("storm"):
+        return _storm(page, called)
     features = [str(name) for name in radius.get("features") or ()]
     rest = len(features) - NAMES_MAX
     told = {
@@ -88,7 +91,28 @@ def facts(page: Page) -> tuple[tuple[str, str], ...]:
         "Where": _segments(radius),
         "Share of traffic": percent(radius.get("traffic_share")) if radius else None,
         "Features": ", ".join(features[:NAMES_MAX]) + (f" and {rest:,} more" if rest > 0 else ""),
+        "On call": called,
         "Incident": incident.get("incident_id"),
+    }
+    return tuple((name, str(value)) for name, value in told.items() if value)
+
+
+def on_call(page: Page) -> tuple[dict[str, Any], ...]:
+    """Whom the page calls: ``name``, ``list`` and handles of each."""
+    return tuple(page.incident.get("on_call") or ())
+
+
+def _storm(page: Page, called: str) -> tuple[tuple[str, str], ...]:
+    """Of many incidents that are told as one page."""
+    storm = page.incident["storm"]
+    told = {
+        "State": state(page),
+        "Severity": page.incident.get("severity"),
+        "Incidents": f"{storm.get('incidents_in_all', 0):,}",
+        "Models": f"{storm.get('models', 0):,}",
+        "Since": page.incident.get("onset_at"),
+        "On call": called,
+        "Incident": page.incident.get("incident_id"),
     }
     return tuple((name, str(value)) for name, value in told.items() if value)
 

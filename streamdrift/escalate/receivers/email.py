@@ -19,7 +19,7 @@ from email.utils import formatdate
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Page, Permanent, RetryAt
 from streamdrift.escalate.receivers.deadline import Deadline
-from streamdrift.escalate.receivers.documents import of_page, state
+from streamdrift.escalate.receivers.documents import of_page, on_call, state
 from streamdrift.escalate.receivers.formats import to_text, to_xhtml
 from streamdrift.escalate.receivers.http import DETAIL_BYTES_MAX, MASK, cause
 from streamdrift.settings import EmailSettings
@@ -43,12 +43,13 @@ class Email:
 
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
-        mail = compose(page, now, self._sender, self._settings.recipients).as_bytes(policy=SMTP)
+        recipients = self._recipients(page)
+        mail = compose(page, now, self._sender, recipients).as_bytes(policy=SMTP)
         client = self._client()
         with _ended(client), Deadline(client, self._settings.timeout_s) as deadline:
             try:
                 self._connect(client)
-                refused = self._envelope(client)
+                refused = self._envelope(client, recipients)
             except (OSError, smtplib.SMTPException) as e:
                 return self._failed(e, late=deadline.passed)
             try:
@@ -60,8 +61,13 @@ class Email:
                 return Ambiguous(reason=f"sent to {self._host}, but then {why}")
             if code != 250:
                 return self._refused(code, told)
-            some = f"; not for {len(refused)} of {len(self._settings.recipients)}: {refused[0]}" if refused else ""
+            some = f"; not for {len(refused)} of {len(recipients)}: {refused[0]}" if refused else ""
             return Delivered(self._said(code, told) + some)
+
+    def _recipients(self, page: Page) -> tuple[str, ...]:
+        """Those who are always told, and whom the page calls."""
+        called = [str(one["email"]) for one in on_call(page) if one.get("email")]
+        return tuple(dict.fromkeys([*self._settings.recipients, *called]))
 
     def _client(self) -> smtplib.SMTP:
         timeout_s = self._settings.timeout_s
@@ -75,7 +81,7 @@ class Email:
         if code != 220:
             raise smtplib.SMTPConnectError(code, told)
 
-    def _envelope(self, client: smtplib.SMTP) -> list[str]:
+    def _envelope(self, client: smtplib.SMTP, recipients: tuple[str, ...]) -> list[str]:
         """Everything before the mail; return what was said about recipients that were refused."""
         client.ehlo_or_helo_if_needed()
         if self._settings.security == "starttls":
@@ -87,11 +93,11 @@ class Email:
         if code != 250:
             raise smtplib.SMTPSenderRefused(code, told, self._sender)
         refused: list[tuple[int, bytes]] = []
-        for recipient in self._settings.recipients:
+        for recipient in recipients:
             code, told = client.rcpt(recipient)
             if code not in {250, 251}:
                 refused.append((code, told))
-        if len(refused) == len(self._settings.recipients):
+        if len(refused) == len(recipients):
             passing = [answer for answer in refused if answer[0] < 500]
             code, told = (passing or refused)[0]
             raise smtplib.SMTPResponseException(code, told)

@@ -128,6 +128,7 @@ def _payload(page: Page) -> dict[str, Any]:
             "explanation": page.incident.get("explanation", []),
             "alerts": [{name: alert.get(name) for name in BRIEF} for alert in page.alerts[:ALERTS_MAX]],
             "alerts_in_all": page.incident.get("alerts"),
+            **{name: page.incident[name] for name in ("on_call", "storm") if page.incident.get(name)},
         },
     }
     return {name: value for name, value in payload.items() if value}

@@ -6,15 +6,17 @@ which notifications show, is mrkdwn and escaped.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Page
-from streamdrift.escalate.receivers.documents import facts, state
+from streamdrift.escalate.receivers.documents import facts, on_call, state
 
 TEXT_MAX, FIELD_MAX, FIELDS_MAX, SECTION_MAX = 1_000, 200, 10, 2_800
 """Slack takes 3,000 characters in a section, 2,000 in each of ten fields, and about 13,200 in all blocks together."""
 SENTENCES_MAX = 6
+HANDLE = re.compile(r"[UWS][A-Z0-9]{6,30}")
 MARKS = {"resolved": "\u2705", "acknowledged": "\U0001f440", "critical": "\U0001f534", "warning": "\U0001f7e0"}
 
 
@@ -22,7 +24,7 @@ def message(page: Page) -> dict[str, Any]:
     """The incident as it stands: headline, facts, explanation."""
     mark = MARKS.get(state(page)) or MARKS.get(str(page.incident.get("severity"))) or "\u2139"
     told = facts(page)
-    blocks = [_section(f"{mark} {safe_text.plain(page.headline, TEXT_MAX)}"), _fields(told[:FIELDS_MAX])]
+    blocks = [_section(f"{mark} {safe_text.plain(page.headline, TEXT_MAX)}"), _fields(told[:FIELDS_MAX]), *_call(page)]
     sentences = page.incident.get("explanation") or ()
     explained = "\n".join(f"• {safe_text.plain(sentence, TEXT_MAX)}" for sentence in sentences[:SENTENCES_MAX])
     if explained:
@@ -35,7 +37,16 @@ def reply(page: Page) -> dict[str, Any]:
     what = {"trigger": "grew", "acknowledge": "acknowledged", "resolve": "resolved"}[page.action]
     line = f"{what}: {page.headline}"
     key = {"type": "context", "elements": [_plain(safe_text.plain(page.dedup_key, FIELD_MAX))]}
-    return _message(line, [_section(safe_text.plain(line, TEXT_MAX)), key])
+    return _message(line, [_section(safe_text.plain(line, TEXT_MAX)), *_call(page), key])
+
+
+def _call(page: Page) -> list[dict[str, Any]]:
+    """Mentions of those who are called: the one text that Slack reads marks in, and nothing from traffic is in it."""
+    handles = [str(one.get("slack")) for one in on_call(page) if HANDLE.fullmatch(str(one.get("slack")))]
+    if not handles or page.action != "trigger":
+        return []
+    mentions = " ".join(f"<!subteam^{handle}>" if handle.startswith("S") else f"<@{handle}>" for handle in handles)
+    return [{"type": "section", "text": {"type": "mrkdwn", "text": f"On call: {mentions}"}}]
 
 
 def _message(text: str, blocks: list[dict[str, Any]]) -> dict[str, Any]:
