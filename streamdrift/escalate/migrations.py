@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 5
+VERSION = 6
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -56,6 +56,15 @@ STEPS: dict[int, tuple[str, ...]] = {
         """,
     ),
     4: (
+        "CREATE INDEX incidents_ended ON incidents (model, resolved_at) WHERE status = 'resolved'",
+        """
+        UPDATE incidents SET status = 'acknowledged' WHERE status = 'open'
+        AND incident_id IN (SELECT incident_id FROM acknowledgements)
+        """,
+        "ALTER TABLE outbox ADD COLUMN reported INTEGER NOT NULL DEFAULT 0",
+        "UPDATE outbox SET reported = 1",
+    ),
+    5: (
         "CREATE INDEX outbox_lately ON outbox (receiver, created_at)",
         """
         CREATE TABLE silences (

@@ -6,12 +6,13 @@ time brings (steps, ends of silences, summaries), then ``finish``, which tells t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamdrift.escalate import page, storm
 from streamdrift.escalate.escalations import Due
+from streamdrift.escalate.events import Event
 from streamdrift.escalate.gathered import Held
 from streamdrift.escalate.hush import Hush
 from streamdrift.escalate.incident import Incident
@@ -19,7 +20,7 @@ from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
-from streamdrift.escalate.timeline import Kind
+from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
 from streamdrift.settings import EscalateSettings
@@ -70,11 +71,14 @@ class Paged:
         Receivers whose outbox had no room, once for each page.
     limited
         Pages over the rate limit.
+    untold
+        Entries for which a timeline had no room.
     """
 
     said: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     full: list[str] = field(default_factory=list)
     limited: int = 0
+    untold: int = 0
 
 
 class Paging:
@@ -83,16 +87,24 @@ class Paging:
     def __init__(self, ledger: Ledger, desk: Desk, now: float) -> None:
         self._ledger, self._desk, self._now = ledger, desk, now
         self._hush = Hush(ledger, desk.routes, desk.settings, now)
-        self._called: dict[str, tuple[Incident, int]] = {}
+        self._called: dict[str, tuple[Incident, int, Sequence[Event]]] = {}
         self._changed: list[Incident] = []
         self._calls: list[Call] = []
         self.paged = Paged()
 
     # Alerts ----------------------------------------------------------------------------------------------------------
 
-    def call(self, incident: Incident, at: int) -> None:
-        """Take in an incident's latest page; ``at`` is the event time of the alert that caused it."""
-        self._called[incident.incident_id] = (incident, at)
+    def call(self, incident: Incident, at: int, told: Sequence[Event]) -> None:
+        """Take in an incident's latest page.
+
+        Parameters
+        ----------
+        at
+            Event time of the alert that caused it.
+        told
+            What it adds to the timeline, unless it is withheld.
+        """
+        self._called[incident.incident_id] = (incident, at, told)
 
     def over(self, incident: Incident, at: int) -> None:
         """Take in an incident's end: told to all who were told of it, however they are routed now."""
@@ -105,7 +117,7 @@ class Paging:
     def changed(self, incident: Incident) -> None:
         """Note an incident as it is after the batch: it may have gone beyond what silenced it."""
         if incident.incident_id in self._called:
-            self._called[incident.incident_id] = (incident, self._called[incident.incident_id][1])
+            self._called[incident.incident_id] = (incident, *self._called[incident.incident_id][1:])
         elif incident.is_open:
             self._changed.append(incident)
 
@@ -143,8 +155,10 @@ class Paging:
         elif still := self._hush.why(incident):
             self._ledger.withheld.put(incident_id, at, still, self._now)
         else:
-            self._note(incident, "note", f"no longer withheld: {why} is over", {"why": why})
-            self._called[incident_id] = (incident, at)
+            told = Event(
+                "paged", f"paged, as nothing withholds it any more ({why}): {headline(incident)}", {"why": why}
+            )
+            self._called[incident_id] = (incident, at, (told,))
 
     def _step(self, step: Due) -> None:
         incident = self._ledger.incidents.get(step.incident_id)
@@ -158,9 +172,8 @@ class Paging:
         key = f"{incident.dedup_keys[-1]}.s{step.number}"
         after = duration(step.after_s)
         told = ", ".join(step.receivers)
-        self._note(
-            incident, "paged", f"not acknowledged after {after}: step {step.number}, {told}", {"step": step.number}
-        )
+        said = f"not acknowledged after {after}: step {step.number}, {told}"
+        self._note(incident, Event("paged", said, {"step": step.number, "receivers": list(step.receivers)}))
         self._say("escalated", incident, step=step.number, receivers=told, after_s=step.after_s)
         self._calls += [
             Call(incident, receiver, key, step.at, step.on_call, f"not acknowledged after {after}: ")
@@ -170,9 +183,7 @@ class Paging:
 
     def _is_known(self, incident: Incident) -> bool:
         """Whether somebody has said that they know of it."""
-        if incident.status in {"acknowledged", "mitigating"}:
-            return True
-        return self._ledger.acknowledgements.get(incident.incident_id) is not None
+        return incident.status in {"acknowledged", "mitigating"}
 
     # Out -------------------------------------------------------------------------------------------------------------
 
@@ -182,21 +193,23 @@ class Paging:
             held = self._ledger.withheld.get(incident.incident_id)
             if held is not None:
                 self._look_again(incident, incident.incident_id, *held)
-        for incident, at in self._called.values():
-            self._page(incident, at)
+        for incident, at, told in self._called.values():
+            self._page(incident, at, told)
         for receiver in self._desk.receivers:
             self._tell([call for call in self._calls if call.receiver == receiver], receiver)
 
-    def _page(self, incident: Incident, at: int) -> None:
+    def _page(self, incident: Incident, at: int, told: Sequence[Event]) -> None:
         why = self._hush.why(incident)
         if why:
             self._ledger.withheld.put(incident.incident_id, at, why, self._now)
             self._ledger.escalations.drop(incident.incident_id)
             self._ledger.gathered.drop(incident.incident_id)
-            self._note(incident, "silenced", f"page {incident.pages} is withheld: {why}", {"why": why})
+            self._note(incident, Event("silenced", f"page {incident.pages} is withheld: {why}", {"why": why}), at)
             self._say("page withheld", incident, why=why)
             return
         self._forget(incident.incident_id)
+        for event in told:
+            self._note(incident, event, at)
         taken = legs(self._desk.routes.route, self._labels(incident), self._desk.receivers)
         self._plan(incident, at, taken)
         who: dict[str, dict[str, None]] = {}
@@ -297,7 +310,7 @@ class Paging:
             self.paged.full.append(receiver)
         for incident in incidents:
             told = f"told to {receiver} in a summary of {len(incidents):,} incidents"
-            self._note(incident, "paged", told, {"receiver": receiver, "summary": made_id})
+            self._note(incident, Event("paged", told, {"receiver": receiver, "summary": made_id}))
         self.paged.said.append(
             ("incidents told in one page", {"receiver": receiver, "summary": made_id, "incidents": len(incidents)})
         )
@@ -312,8 +325,11 @@ class Paging:
 
     # Telling ---------------------------------------------------------------------------------------------------------
 
-    def _note(self, incident: Incident, kind: Kind, text: str, detail: dict[str, Any]) -> None:
-        self._ledger.timeline.add(incident.incident_id, round(self._now * 1000), kind, text, detail)
+    def _note(self, incident: Incident, event: Event, at: int | None = None) -> None:
+        """Add to the timeline, at an event time or now."""
+        when = round(self._now * 1000) if at is None else at
+        if self._ledger.timeline.add(incident.incident_id, when, event.kind, event.text, event.detail) is None:
+            self.paged.untold += 1
 
     def _say(self, event: str, incident: Incident, **fields: Any) -> None:
         self.paged.said.append((event, {"incident": incident.incident_id, "model": incident.model, **fields}))

@@ -17,6 +17,7 @@ from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.errors import Standby
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
+from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.ports import Sink
 from streamdrift.settings import Settings
@@ -28,12 +29,17 @@ NOW = 1_366_192_800.0  # 17 April 2013, 10:00 UTC
 ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
-BACK_TO_3 = """
+BACK_TO_4 = """
+DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
+DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
+"""
+BACK_TO_3 = f"""
+{BACK_TO_4}
 DROP TABLE timeline; DROP TABLE receiver_references; DROP INDEX incidents_open;
 ALTER TABLE incidents DROP COLUMN reopened; ALTER TABLE incidents DROP COLUMN resolved_at;
 CREATE INDEX incidents_open ON incidents (model) WHERE status = 'open';
 """
-"""Makes an older ledger of a new one, as far as nothing else tells them apart."""
+"""Make an older ledger of a new one, as far as nothing else tells them apart."""
 
 
 def make_alert(
@@ -132,6 +138,7 @@ class House:
     sink: Sink | None = None
     outbox_max: int = 10_000
     log: FilteringBoundLogger | None = None
+    routes: Routes | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: Metrics = field(default_factory=Metrics)
@@ -143,7 +150,15 @@ class House:
         self.ledger = opened(self.path, self.outbox_max)
         source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
         self.worker = EscalationWorker(
-            source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, self.log, self.sink
+            source,
+            self.ledger,
+            self.receivers,
+            self.settings,
+            self.clock,
+            self.metrics,
+            self.log,
+            self.sink,
+            self.routes,
         )
 
     def crash(self) -> None:

@@ -20,6 +20,7 @@ from tests.escalate.conftest import NOW, TOPIC, House, KeepingReceiver, make_ale
 
 MakeHouse = Callable[..., House]
 PARTITION = Partition(TOPIC, 0)
+MANY = Settings(escalate=EscalateSettings(pages_per_minute_max=1_000))
 
 
 def settings(**retry: float) -> Settings:
@@ -298,7 +299,7 @@ def test_a_step_makes_no_attempt_after_its_budget(house: MakeHouse) -> None:
             return super().send(page, now)
 
     slow = Slow()
-    here = house(slow)
+    here = house(slow, settings=MANY)
     here.step(*[make_alert(model=f"m{i}") for i in range(9)])
     assert len(slow.pages) == 3
     here.step()
@@ -308,7 +309,7 @@ def test_a_step_makes_no_attempt_after_its_budget(house: MakeHouse) -> None:
 
 
 def test_drain_delivers_what_is_due_and_leaves_the_rest(house: MakeHouse, receiver: KeepingReceiver) -> None:
-    here = house(receiver)
+    here = house(receiver, settings=MANY)
     here.step(*[make_alert(model=f"m{i}") for i in range(30)])
     assert len(receiver.pages) == 20
     receiver.script.extend([Delivered()] * 5 + [RetryAt(None)])
