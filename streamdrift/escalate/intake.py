@@ -131,8 +131,15 @@ class Intake:
         if decision.page is not None:
             self._tell(incident, decision, alert)
         before = None if decision.action == "open" else chosen
-        self._note(incident.incident_id, alert.detected_at, *events.of_decision(before, decision, alert))
+        self._note(
+            incident.incident_id,
+            alert.detected_at,
+            *events.of_decision(before, decision, alert, self._others(incident)),
+        )
         return decision
+
+    def _others(self, incident: Incident) -> int:
+        return len(self._incidents(incident.model).keys() - {incident.incident_id})
 
     def _note(self, incident_id: str, at: int, *told: Event) -> None:
         for event in told:
@@ -179,7 +186,7 @@ class Intake:
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:
-        payload = page.compose(incident, alert.detected_at)
+        payload = page.compose(incident, alert.detected_at, self._others(incident))
         outbox = self._ledger.outbox
         for receiver in self._receivers:
             if decision.page == "resolve":

@@ -20,8 +20,16 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int) -> bytes:
-    """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
+def compose(incident: Incident, at: int, others: int | None = None) -> bytes:
+    """Return what a page says, apart from its action and ids.
+
+    Parameters
+    ----------
+    at
+        Event time of the alert that caused it.
+    others
+        Further incidents of the model that go on, where that is known.
+    """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
     for alert in sorted(incident.alerts, key=lambda held: (held is not lead, -held.detected_at)):
@@ -30,7 +38,8 @@ def compose(incident: Incident, at: int) -> bytes:
         if room < 0:
             break
         alerts.append(orjson.Fragment(data))
-    return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
+    told = {"at": at, "headline": headline(incident, others), "incident": described(incident), "alerts": alerts}
+    return orjson.dumps(told)
 
 
 def read(
