@@ -1,7 +1,7 @@
 """The commands, their arguments and exit codes. No logic: ``app`` does the work.
 
-Exit codes: 0 done; 2 wrong settings or usage; 3 an input is missing or unreadable, an output can't be written, or the broker
-can't be reached or refuses us; 130 interrupted.
+Exit codes: 0 done; 1 of `escalate check` alone: of some alert nobody would be told; 2 wrong settings or usage; 3 an input is
+missing or unreadable, an output can't be written, or the broker can't be reached or refuses us; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,6 +18,7 @@ import streamdrift
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
+SILENCE_OPTIONS = ("silence", "lasts", "since", "until", "up_to", "comment", "author")
 UNWRITTEN = {
     errno.ENOSPC: "no space left; free some and run it again",
     errno.EDQUOT: "the quota is used up; free some space and run it again",
@@ -70,9 +72,10 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     commands.add_parser("detect", help="the consumer service: events topic in, alerts topic out")
-    commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
+    _add_escalate(commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out"))
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
+    _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -144,6 +147,63 @@ def _add_acknowledge(known: argparse.ArgumentParser) -> None:
         "--at", metavar="TIME", help="from this event time on, RFC 3339 or epoch milliseconds; now without"
     )
     known.add_argument("--changes", metavar="FILE", help="append the order to this file, not to the topic")
+
+
+def _add_incidents(incidents: argparse.ArgumentParser) -> None:
+    actions = incidents.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    listed = actions.add_parser("list", help="a line for each, those that go on first")
+    listed.add_argument("--all", action="store_true", help="also those that ended before the last 20")
+    shown = actions.add_parser("show", help="its timeline, its alerts, and what became of each delivery")
+    _add_acknowledge(actions.add_parser("ack", help="it is known; as `streamdrift acknowledge`"))
+    resolved = actions.add_parser("resolve", help="it is over, whatever fires; receivers are told")
+    resolved.add_argument("--reason", metavar="TEXT", required=True, help="why, for the timeline")
+    redriven = actions.add_parser("redrive", help="deliveries that were given up: list them, or send them again")
+    redriven.add_argument("incident", metavar="INCIDENT", nargs="?", help="send those of this incident again")
+    redriven.add_argument("--receiver", metavar="NAME", help="those to this receiver alone")
+    redriven.add_argument("--all", action="store_true", help="send all that are listed again")
+    _add_silence(actions.add_parser("silence", help="what is expected pages nobody: add, list, end"))
+    for action in (shown, resolved):
+        action.add_argument("incident", metavar="INCIDENT", help="its id, or the beginning of it")
+    for action in (listed, shown, resolved, redriven):
+        action.add_argument("--json", action="store_true", help="as one JSON document")
+
+
+def _add_silence(silence: argparse.ArgumentParser) -> None:
+    actions = silence.add_subparsers(dest="silencing", metavar="ACTION", required=True, parser_class=_Parser)
+    added = actions.add_parser("add", help="withhold pages of what matches, until an end and up to a size")
+    added.add_argument(
+        "--match", metavar="LABEL=VALUE", action="append", default=[], help="also !=, ~ and !~; all hold"
+    )
+    added.add_argument("--for", dest="lasts", metavar="TIME", help="how long: 90m, 2h, 3d")
+    added.add_argument("--from", dest="since", metavar="TIME", help="when it begins; now without")
+    added.add_argument("--until", metavar="TIME", help="when it ends, RFC 3339 or epoch milliseconds")
+    added.add_argument("--up-to", metavar="EFFECT", type=float, help="a larger effect pages all the same")
+    added.add_argument("--comment", metavar="TEXT", required=True, help="why it is expected")
+    added.add_argument("--author", metavar="HANDLE", required=True, help="whom to ask")
+    listed = actions.add_parser("list", help="those that are not over")
+    listed.add_argument("--all", action="store_true", help="also those that are")
+    ended = actions.add_parser("end", help="end one now; what it withheld and is still open is paged once")
+    ended.add_argument("silence", metavar="SILENCE", help="its id, or the beginning of it")
+    for action in (added, listed, ended):
+        action.add_argument("--json", action="store_true", help="as one JSON document")
+
+
+def _add_escalate(escalate: argparse.ArgumentParser) -> None:
+    actions = escalate.add_subparsers(dest="action", metavar="ACTION", parser_class=_Parser)
+    check = actions.add_parser(
+        "check",
+        help="are the routes right, and where would an alert go",
+        description="Reads escalate.routes and the ledger's silences; tells nobody. Exit code 1: of some alert nobody would be told.",
+    )
+    check.add_argument("--alert", metavar="FILE", help="alerts as messages, one a line, as replay --alerts writes them")
+    check.add_argument("--model", metavar="NAME", help="or an alert of this model, with what follows")
+    check.add_argument("--severity", choices=("info", "warning", "critical"), default="warning")
+    check.add_argument("--reason", metavar="NAME", default="mean_shift", help="default: %(default)s")
+    check.add_argument("--segment", metavar="DIM=VALUE", default="", help="all traffic without")
+    check.add_argument("--feature", metavar="NAME", default="any", help="default: %(default)s")
+    check.add_argument("--effect", metavar="SIZE", type=float, default=0.0, help="for bounds of silences")
+    check.add_argument("--at", metavar="TIME", help="when, RFC 3339 or epoch milliseconds; now without")
+    check.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -227,11 +287,11 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
-        case "rebaseline" | "acknowledge":
+        case "rebaseline" | "acknowledge" | "incidents":
             return _order(options)
         case "demo":
             return app.demo(options.report)
-        case "config" | "state":
+        case "config" | "state" | "escalate" if options.action:
             return _shown(options)
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
@@ -241,6 +301,8 @@ def _shown(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
     match options.action:
+        case "check" if options.command == "escalate":
+            return _check(options)
         case "show":
             return app.config_show(as_json=options.json)
         case "hash":
@@ -252,6 +314,55 @@ def _shown(options: argparse.Namespace) -> int:
 def _order(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
-    if options.command == "acknowledge":
+    if options.command == "incidents" and options.action != "ack":
+        return _incidents(options)
+    if options.command != "rebaseline":
         return app.acknowledge(app.Acknowledge(options.incident, options.new_normal, options.at, options.changes))
     return app.rebaseline(app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes))
+
+
+def _incidents(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+
+    if options.action == "silence":
+        return _silence(options)
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return app.incidents(
+        app.Incidents(
+            options.action,
+            getattr(options, "incident", None),
+            getattr(options, "reason", ""),
+            getattr(options, "receiver", None),
+            everything=getattr(options, "all", False),
+            as_json=options.json,
+            width=shutil.get_terminal_size().columns if terminal else None,
+        )
+    )
+
+
+def _silence(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+    from streamdrift.embedded.silence_commands import Silencing, silencing  # noqa: PLC0415 - as above
+
+    given = {name: getattr(options, name) for name in SILENCE_OPTIONS if hasattr(options, name)}
+    everything, match = getattr(options, "all", False), tuple(getattr(options, "match", ()))
+    asked = Silencing(options.silencing, match=match, everything=everything, as_json=options.json, **given)
+    return app.command(lambda settings, now: silencing(asked, settings, now))
+
+
+def _check(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+    from streamdrift.embedded.escalate_check import Check, check  # noqa: PLC0415 - as above
+
+    asked = Check(
+        options.alert,
+        options.model,
+        options.severity,
+        options.reason,
+        options.segment,
+        options.feature,
+        options.effect,
+        options.at,
+        as_json=options.json,
+    )
+    return app.command(lambda settings, now: check(asked, settings, now))

@@ -35,13 +35,15 @@ class Event:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def of_decision(before: Incident | None, decision: Decision, alert: Alert) -> list[Event]:
+def of_decision(before: Incident | None, decision: Decision, alert: Alert, others: int | None = None) -> list[Event]:
     """Return what an alert did to an incident, oldest first; nothing where it changed nothing.
 
     Parameters
     ----------
     before
         The incident as it was; None where the alert opened it.
+    others
+        Further incidents of its model that go on.
     """
     incident = decision.incident
     if incident is None or decision.action == "ignore":
@@ -53,7 +55,7 @@ def of_decision(before: Incident | None, decision: Decision, alert: Alert) -> li
     if decision.page == "trigger":
         why = WHY.get(decision.reason, decision.reason)
         page = {"dedup_key": incident.dedup_keys[-1], "reason": decision.reason}
-        told.append(Event("paged", f"paged, as {why}: {headline(incident)}", page))
+        told.append(Event("paged", f"paged, as {why}: {headline(incident, others)}", page))
     return told
 
 
@@ -113,6 +115,12 @@ def undelivered(receiver: str, action: str, dedup_key: str, attempts: int, reaso
     said = f"{_page(action)} not delivered to {receiver}, given up after {attempts:,} attempts: {named(reason, 500)}"
     detail = {"receiver": receiver, "action": action, "dedup_key": dedup_key, "attempts": attempts, "reason": reason}
     return Event("undelivered", said, detail)
+
+
+def redriven(receiver: str, action: str, dedup_key: str) -> Event:
+    """Return that a delivery that was given up is tried again, because somebody asked for it."""
+    detail = {"receiver": receiver, "action": action, "dedup_key": dedup_key}
+    return Event("note", f"{_page(action)} to {receiver} is sent again by hand", detail)
 
 
 def signal(alert: Alert) -> str:

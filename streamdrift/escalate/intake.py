@@ -128,14 +128,17 @@ class Intake:
             self._put_aside(mine)
         self._keep(mine, incident)
         before = None if decision.action == "open" else chosen
-        told = events.of_decision(before, decision, alert)
+        told = events.of_decision(before, decision, alert, self._others(incident))
         paged = [event for event in told if event.kind == "paged"]
         self._note(incident.incident_id, alert.detected_at, *(event for event in told if event not in paged))
         if decision.page == "resolve":
-            self._paging.over(incident, alert.detected_at)
+            self._paging.over(incident, alert.detected_at, self._others(incident))
         elif decision.page == "trigger":
             self._paging.call(incident, alert.detected_at, paged)
         return decision
+
+    def _others(self, incident: Incident) -> int:
+        return len(self._incidents(incident.model).keys() - {incident.incident_id})
 
     def _note(self, incident_id: str, at: int, *told: Event) -> None:
         for event in told:

@@ -21,13 +21,21 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int, preface: str = "", on_call: Sequence[dict[str, str]] = ()) -> bytes:
+def compose(
+    incident: Incident,
+    at: int,
+    others: int | None = None,
+    preface: str = "",
+    on_call: Sequence[dict[str, str]] = (),
+) -> bytes:
     """Return what a page says, apart from its action and ids.
 
     Parameters
     ----------
     at
         Event time of the alert that caused it.
+    others
+        Further incidents of the model that go on, where that is known.
     preface
         What its headline begins with, such as that nobody has acknowledged.
     on_call
@@ -42,7 +50,7 @@ def compose(incident: Incident, at: int, preface: str = "", on_call: Sequence[di
             break
         alerts.append(orjson.Fragment(data))
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
-    line = preface + headline(incident)
+    line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 
 

@@ -106,11 +106,17 @@ class Paging:
         """
         self._called[incident.incident_id] = (incident, at, told)
 
-    def over(self, incident: Incident, at: int) -> None:
-        """Take in an incident's end: told to all who were told of it, however they are routed now."""
+    def over(self, incident: Incident, at: int, others: int) -> None:
+        """Take in an incident's end: told to all who were told of it, however they are routed now.
+
+        Parameters
+        ----------
+        others
+            Further incidents of the model that go on.
+        """
         self._called.pop(incident.incident_id, None)
         self._forget(incident.incident_id)
-        payload = page.compose(incident, at)
+        payload = page.compose(incident, at, others)
         for receiver in self._desk.receivers:
             self._ledger.outbox.resolve(incident, receiver, payload, self._now)
 
@@ -272,7 +278,8 @@ class Paging:
 
     def _put(self, call: Call) -> None:
         called = self._people(call.on_call)
-        payload = page.compose(call.incident, call.at, call.preface, called)
+        others = self._ledger.incidents.going(call.incident.model) - 1
+        payload = page.compose(call.incident, call.at, others, call.preface, called)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 

@@ -14,7 +14,7 @@ from streamdrift.escalate.receivers import Page, RetryAt
 from streamdrift.escalate.routing.document import Routes, read
 from streamdrift.escalate.routing.matchers import parsed
 from streamdrift.escalate.routing.quiet import Silence
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.escalate.conftest import House, KeepingReceiver, make_alert
 
 MakeHouse = Callable[..., House]
 
@@ -270,7 +270,7 @@ target = ["severity!=critical"]
 def test_an_incident_keeps_others_of_its_model_from_being_told_until_it_is_over(house: MakeHouse) -> None:
     here, one, _ = routed(house, INHIBIT)
     source = make_alert("traffic.rate", "", "silence", onset_at=0)
-    apart = {"onset_at": int(NOW * 1000) - 90 * 60_000, "reference": {"which": "first", "n": 9, "null_rate": 0.0}}
+    apart: dict[str, Any] = {"reference": {"which": "first", "n": 9, "null_rate": 0.0}}
     here.step(source)
     here.step(make_alert("slow", **apart), make_alert("slow", model="other", **apart))
     assert sorted(page.incident["model"] for page in one.pages) == ["flight-delay", "other"]
@@ -316,8 +316,8 @@ def test_a_round_that_is_not_written_leaves_its_steps_due(house: MakeHouse, monk
     def fails(*_: object) -> bool:
         raise RuntimeError("the disk is full")
 
-    with monkeypatch.context() as broken, pytest.raises(RuntimeError):
-        broken.setattr(here.ledger.outbox, "put", fails)
+    monkeypatch.setattr(here.ledger.outbox, "put", fails)  # of this ledger, which the crash closes
+    with pytest.raises(RuntimeError):
         here.wait(900)
     here.crash()
     here.wait(0)

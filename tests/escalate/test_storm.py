@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from jsonschema import Draft202012Validator
 from structlog.testing import capture_logs
 
 from streamdrift.alerts import Alert
-from streamdrift.escalate.receivers import Page
+from streamdrift.escalate.receivers import Page, pagerduty, slack_blocks
+from streamdrift.escalate.receivers.documents import of_page
+from streamdrift.escalate.receivers.formats import to_text
+from streamdrift.escalate.receivers.webhook import encode
 from streamdrift.escalate.routing.document import read
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings, KafkaSettings, Settings
 from tests.escalate.conftest import NOW, TOPIC, House, KeepingReceiver, make_alert
+from tests.test_schemas import schema
 
 MakeHouse = Callable[..., House]
 MODELS, ALERTS, BATCH = 300, 10_000, 500
+ON_CALL = """
+[route]
+on_call = "x"
+[on_call.x]
+people = ["ada"]
+start = 2013-01-05T09:00:00Z
+shift_s = 604800
+[people.ada]
+slack = "U0ADA00000"
+email = "ada@example.com"
+"""
 CRITICAL = {f"model-{i:03}" for i in range(7, MODELS, 60)}
 """Five of them, none among the first."""
 
@@ -188,3 +205,32 @@ def test_a_clock_that_is_set_back_withholds_nothing(house: MakeHouse, receiver: 
     here.worker.step(0.0)
     assert len(receiver.pages) == 2
     assert set.union(*map(told, receiver.pages)) == {i.incident_id for i in here.ledger.incidents.all()}
+
+
+# What receivers make of it -------------------------------------------------------------------------------------------
+
+
+def test_every_receiver_shows_a_summary_and_whom_it_calls(house: MakeHouse, receiver: KeepingReceiver) -> None:
+    routes = read(ON_CALL, "routes.toml", ("keeping",))
+    here = house(receiver, settings=settings(pages_per_minute_max=1, storm_summary_s=5), routes=routes)
+    hostile = "<!channel> [x](http://evil) \r\nBcc: a@b.c"
+    here.step(*[make_alert(model=f"w{i}") for i in range(3)], make_alert(model=hostile, severity="critical"))
+    here.wait(5)
+    (single, page) = receiver.pages
+    for one in receiver.pages:
+        Draft202012Validator(schema("incident-webhook")).validate(json.loads(encode(one)))
+    assert single.incident["on_call"] == [
+        {"list": "x", "name": "ada", "slack": "U0ADA00000", "email": "ada@example.com"}
+    ]
+    blocks = slack_blocks.message(page)["blocks"]
+    marked = [block["text"]["text"] for block in blocks if block.get("text", {}).get("type") == "mrkdwn"]
+    assert marked == ["On call: <@U0ADA00000>"]
+    assert slack_blocks.message(replace(page, action="resolve"))["blocks"] != blocks
+    text = to_text(of_page(page))
+    assert "Incidents: 3" in text
+    assert "On call: ada" in text
+    payload = pagerduty._payload(page)
+    assert payload["summary"].startswith("3 incidents of 3 models")
+    assert payload["custom_details"]["storm"]["incidents_in_all"] == 3
+    assert payload["custom_details"]["on_call"][0]["name"] == "ada"
+    assert len(page.headline) <= 250
