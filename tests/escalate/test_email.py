@@ -183,6 +183,18 @@ def test_a_recipient_that_is_refused_does_not_stop_the_others(mailbox: Mailbox) 
     assert "not for 1 of 2: SMTP 550: 5.1.1 nobody here" in found.reason
 
 
+def test_who_is_on_call_gets_the_mail_too(mailbox: Mailbox) -> None:
+    page = make_page()
+    people = [{"list": "x", "name": "ada", "email": "ada@example.com"}, {"list": "y", "name": "grace"}]
+    with serving(mailbox) as port:
+        found = Email(settings(port)).send(replace(page, incident=page.incident | {"on_call": people}), NOW)
+    assert isinstance(found, Delivered)
+    assert "ada@example.com" in mailbox.mails[0]["To"]
+    body = mailbox.mails[0].get_body(("plain",))
+    assert body is not None
+    assert "On call: ada, grace" in body.get_content()
+
+
 def test_nobody_there_is_retried() -> None:
     assert Email(settings(free_port())).send(make_page(), NOW).name == "retry"
     assert Email(settings(25, host="nowhere.invalid", timeout_s=2)).send(make_page(), NOW).name == "retry"

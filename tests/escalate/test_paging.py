@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from streamdrift.escalate.receivers import Page, RetryAt
 from streamdrift.escalate.routing.document import Routes, read
 from streamdrift.escalate.routing.matchers import parsed
 from streamdrift.escalate.routing.quiet import Silence
+from streamdrift.settings import EscalateSettings, Settings
 from tests.escalate.conftest import House, KeepingReceiver, make_alert
 
 MakeHouse = Callable[..., House]
@@ -330,3 +332,62 @@ def test_steps_go_on_while_the_first_receiver_is_down(house: MakeHouse) -> None:
     here.step(make_alert())
     here.wait(900)
     assert len(two.pages) == 1
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+def stepped(here: House) -> None:
+    here.step(make_alert())
+    here.clock.time += 900
+
+
+def unsilenced(here: House) -> None:
+    silence(here, "model=flight-delay", until=100)
+    here.step(make_alert())
+    here.clock.time += 100
+
+
+def stormed(here: House) -> None:
+    here.step(*[make_alert(model=f"m{i}") for i in range(9)])
+    here.clock.time += 60
+
+
+@pytest.mark.parametrize(("prepare", "receiver_of"), [(stepped, "two"), (unsilenced, "one"), (stormed, "one")])
+def test_death_at_any_statement_of_a_round_neither_loses_nor_doubles(
+    tmp_path: Path, prepare: Callable[[House], None], receiver_of: str
+) -> None:
+    """Whatever statement is the last: one delivery, under one key; sent again only where its answer was lost."""
+    routes = read(ROUTES, "routes.toml", ("one", "two"))
+    settings = Settings(escalate=EscalateSettings(pages_per_minute_max=4))
+    for last in range(200):
+        told = KeepingReceiver(receiver_of)
+        receivers = (told, KeepingReceiver("two" if receiver_of == "one" else "one"))
+        here = House(tmp_path / f"{last}.sqlite3", receivers, routes=routes, settings=settings)
+        prepare(here)
+        before = len(told.pages)
+        execute, left = here.ledger._database.execute, iter(range(last))
+
+        def dying(statement: Any, execute: Any = execute, left: Any = left) -> Any:
+            if next(left, None) is None:
+                raise Died
+            return execute(statement)
+
+        here.ledger._database.execute = dying  # type: ignore[method-assign]
+        try:
+            here.worker.step(0.0)
+            died = False
+        except Died:
+            died = True
+        here.crash()
+        for _ in range(3):
+            here.wait(11)
+        new = [page for page in told.pages[before:] if ".s2" not in page.dedup_key]
+        assert len({page.delivery_id for page in new}) == 1, last
+        assert len(new) <= (2 if died else 1), last
+        here.worker.close()
+        if not died:
+            assert last > 10
+            return
+    raise AssertionError("a round has no end")
