@@ -84,12 +84,11 @@ def commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]
 def test_commands_that_are_named_exist(page: Path) -> None:
     top = parser()
     for piece in code(page):
-        for name, rest in re.findall(r"(?:^|\s)streamdrift ([a-z]+)([^|;&]*)", piece):
+        for name, given in re.findall(r"(?:^|\s)streamdrift ([a-z]+)([^|;&]*)", piece):
             assert name in commands(top), piece
-            command = commands(top)[name]
-            actions = commands(command)
-            if actions and (action := re.match(r" ([a-z]+)", rest)):
-                command = actions[action[1]]
+            command, rest = commands(top)[name], given
+            while (actions := commands(command)) and (action := re.match(r" ([a-z]+)", rest)):
+                command, rest = actions[action[1]], rest[action.end() :]
             assert set(re.findall(r" (--[a-z-]+)", rest)) <= set(command._option_string_actions), piece
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.routing.tree import AFTER_S_MAX
@@ -82,10 +82,9 @@ class Escalations:
 
         One that seems to be further off than any can be was noted by a clock that has been set back since: it is due.
         """
-        when = or_(_C.due_at <= now, _C.due_at > now + AFTER_S_MAX)
         rows = self._database.execute(
             select(_C.incident_id, _C.number, _C.after_s, _C.due_at, _C.at, _C.receivers, _C.on_call)
-            .where(when)
+            .where(come(now))
             .order_by(_C.due_at, _C.incident_id, _C.number)
             .limit(limit)
         )
@@ -100,3 +99,8 @@ class Escalations:
             select(func.count()).select_from(escalations).where(_C.incident_id == incident_id)
         )
         return int(count)
+
+
+def come(now: float) -> ColumnElement[bool]:
+    """Its time has come."""
+    return or_(_C.due_at <= now, _C.due_at > now + AFTER_S_MAX)

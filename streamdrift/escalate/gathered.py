@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.tables import gathered, incidents
@@ -91,16 +91,7 @@ class Gathered:
 
     def over(self) -> list[tuple[str, str]]:
         """Return receiver and id of the summaries of which no incident is open any more."""
-        other = gathered.alias("other")
-        goes_on = exists().where(
-            other.c.summary_id == _C.summary_id,
-            other.c.receiver == _C.receiver,
-            incidents.c.incident_id == other.c.incident_id,
-            incidents.c.status != "resolved",
-        )
-        rows = self._database.execute(
-            select(_C.receiver, _C.summary_id).where(_C.summary_id != WAITING, ~goes_on).distinct()
-        )
+        rows = self._database.execute(select(_C.receiver, _C.summary_id).where(is_over()).distinct())
         return sorted((str(receiver), str(summary_id)) for receiver, summary_id in rows)
 
     def of(self, receiver: str, summary_id: str) -> list[str]:
@@ -113,3 +104,20 @@ class Gathered:
         """Forget a summary."""
         mine = (_C.receiver == receiver, _C.summary_id == summary_id)
         self._database.execute(gathered.delete().where(*mine))
+
+
+def is_over() -> ColumnElement[bool]:
+    """It is in a summary of which no incident goes on."""
+    other = gathered.alias("other")
+    goes_on = exists().where(
+        other.c.summary_id == _C.summary_id,
+        other.c.receiver == _C.receiver,
+        incidents.c.incident_id == other.c.incident_id,
+        incidents.c.status != "resolved",
+    )
+    return (_C.summary_id != WAITING) & ~goes_on
+
+
+def has_waited(now: float, patience_s: float) -> ColumnElement[bool]:
+    """It waits for a summary, and for long enough; or since a time to come: the clock was set back."""
+    return (_C.summary_id == WAITING) & or_(_C.since <= now - patience_s, _C.since > now)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Table, exists, select
+from sqlalchemy import ColumnElement, Table, exists, or_, select
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
 from streamdrift.escalate.database import Database
-from streamdrift.escalate.escalations import Escalations
-from streamdrift.escalate.gathered import Gathered
+from streamdrift.escalate.escalations import Escalations, come
+from streamdrift.escalate.gathered import Gathered, has_waited, is_over
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.places import place_of
@@ -23,7 +23,7 @@ from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.silences import Silences
 from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, references, timeline
 from streamdrift.escalate.timeline import Timeline
-from streamdrift.escalate.withheld import Withheld
+from streamdrift.escalate.withheld import Withheld, waited
 from streamdrift.ports import Partition
 
 KEPT_S = 30 * 86_400.0
@@ -115,6 +115,16 @@ class Ledger:
                 opening=opening,
             )
         )
+
+    def brings(self, now: float, patience_s: float) -> bool:
+        """Whether time alone has brought something for ``Paging.round`` to do: one statement, as it is asked in each step."""
+        due = (
+            exists().where(come(now)),
+            exists().where(waited(now)),
+            exists().where(has_waited(now, patience_s)),
+            exists().where(is_over()),
+        )
+        return bool(self._database.execute(select(1).where(or_(*due))))
 
     def prune(self, now: float) -> None:
         """Forget what has been over for ``KEPT_S``, and what was noted about incidents that are gone."""

@@ -131,13 +131,7 @@ class Paging:
 
     def is_due(self) -> bool:
         """Whether ``round`` has anything to do; asked without a transaction."""
-        ledger, patience_s = self._ledger, self._desk.settings.storm_summary_s
-        return bool(
-            ledger.escalations.due(self._now, 1)
-            or ledger.withheld.due(self._now, 1)
-            or any(self._waited(since, patience_s) for since in ledger.gathered.since().values())
-            or ledger.gathered.over()
-        )
+        return self._ledger.brings(self._now, self._desk.settings.storm_summary_s)
 
     def round(self) -> None:
         """Take in what has become due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.tables import withheld
@@ -36,12 +36,18 @@ class Withheld:
 
     def due(self, now: float, limit: int) -> list[tuple[str, int, str]]:
         """Return id, event time and reason of those to be looked at again, the longest waiting first."""
-        when = or_(_C.checked_at <= now - CHECK_S, _C.checked_at > now + CHECK_S)
         order = (_C.checked_at, _C.incident_id)
-        rows = self._database.execute(select(_C.incident_id, _C.at, _C.why).where(when).order_by(*order).limit(limit))
+        rows = self._database.execute(
+            select(_C.incident_id, _C.at, _C.why).where(waited(now)).order_by(*order).limit(limit)
+        )
         return [(str(incident_id), int(at), str(why)) for incident_id, at, why in rows]
 
     def count(self) -> int:
         """Return how many there are."""
         ((count,),) = self._database.execute(select(func.count()).select_from(withheld))
         return int(count)
+
+
+def waited(now: float) -> ColumnElement[bool]:
+    """It was looked at long enough ago; or, so it seems, in a time to come: the clock was set back."""
+    return or_(_C.checked_at <= now - CHECK_S, _C.checked_at > now + CHECK_S)
