@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
+from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.intake import Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.policy import REASONS
@@ -61,6 +62,7 @@ class EscalationWorker:
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
         self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._prune()
         retired = ledger.outbox.retire(self._names)
@@ -87,6 +89,7 @@ class EscalationWorker:
         if records:
             self._take(records)
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
+        self._fallback.report()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()

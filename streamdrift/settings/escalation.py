@@ -18,7 +18,7 @@ from streamdrift.settings.receivers import (
     SlackWebhookSettings,
     WebhookSettings,
 )
-from streamdrift.settings.values import Count, Ledger, NonNegative, Positive, Section, Tiers, refuse
+from streamdrift.settings.values import Count, Ledger, Name, NonNegative, Positive, Section, Tiers, refuse
 
 
 class RetrySettings(Section):
@@ -53,6 +53,8 @@ class EscalateSettings(Section):
     """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
     tiers: Tiers = ()
     """What hangs on which model, by its name (`*` stands for anything); the first that matches counts, 2 without. Severity follows from it."""
+    fallback: Name | None = None
+    """Receiver, by its section's name, that is told of pages which were given up for another one."""
     private_addresses: bool = True
     """Whether receivers may be at addresses that are not of the public internet. False refuses them, whatever a name resolves to."""
     retry: RetrySettings = RetrySettings()
