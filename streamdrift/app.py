@@ -248,7 +248,8 @@ def escalate() -> int:
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+            pulse = kafka.KafkaPulse(settings) if settings.escalate.heartbeat_s else None
+            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink, pulse=pulse)
             undone.pop_all()
         return made
 

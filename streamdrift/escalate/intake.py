@@ -65,11 +65,24 @@ class Intake:
         """Take the records in order, and write what changed."""
         for record in records:
             self._record(record)
-        for incident_id, incident in self._changed.items():
-            self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
+        self._save()
         for partition, offset in self.taken.done.items():
             self._ledger.set_next_offset(partition, offset)
         return self.taken
+
+    def alone(self, alerts: Sequence[Alert]) -> Taken:
+        """Take alerts that are the worker's own, and write what changed."""
+        for alert in alerts:
+            if not self._ledger.knows(alert.alert_id):
+                decision = self._decide(alert)
+                self._ledger.take(alert, decision, self._now)
+                self.taken.decided.append((alert, decision))
+        self._save()
+        return self.taken
+
+    def _save(self) -> None:
+        for incident_id, incident in self._changed.items():
+            self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
 
     def _record(self, record: Record) -> None:
         done = self.taken.done

@@ -15,10 +15,12 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
+from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.intake import Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
+from streamdrift.escalate.watch import Watch
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -45,6 +47,8 @@ class EscalationWorker:
         A structlog logger; streamdrift's own without.
     sink
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
+    pulse
+        By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
     """
 
     def __init__(
@@ -57,11 +61,14 @@ class EscalationWorker:
         metrics: Metrics,
         log: FilteringBoundLogger | None = None,
         sink: Sink | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
         self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        silent_s = settings.escalate.heartbeat_s
+        self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._prune()
@@ -88,6 +95,7 @@ class EscalationWorker:
             raise
         if records:
             self._take(records)
+        self._look()
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         self._fallback.report()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
@@ -111,6 +119,8 @@ class EscalationWorker:
     def close(self) -> None:
         """Let go of source, sink and ledger; a second call does nothing."""
         self._source.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._sink is not None:
             self._sink.close()
         self._ledger.close()
@@ -141,6 +151,14 @@ class EscalationWorker:
         self._metrics.stage_seconds.labels(STAGE).observe(self._clock.monotonic() - began)
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
+
+    def _look(self) -> None:
+        """Let what detection's heartbeat says open or end an incident."""
+        alerts = self._watch.alerts() if self._watch is not None else []
+        if alerts:
+            with self._ledger.transaction():
+                taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now()).alone(alerts)
+            self._tell(taken)
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""

@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.alerts import Alert, series_id
 from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.errors import Standby
+from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
 from streamdrift.escalate.worker import EscalationWorker
@@ -135,6 +136,7 @@ class House:
     settings: Settings = field(default_factory=Settings)
     sink: Sink | None = None
     outbox_max: int = 10_000
+    pulse: Pulse | None = None
     log: FilteringBoundLogger | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -147,7 +149,15 @@ class House:
         self.ledger = opened(self.path, self.outbox_max)
         source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
         self.worker = EscalationWorker(
-            source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, self.log, self.sink
+            source,
+            self.ledger,
+            self.receivers,
+            self.settings,
+            self.clock,
+            self.metrics,
+            self.log,
+            self.sink,
+            self.pulse,
         )
 
     def crash(self) -> None:
