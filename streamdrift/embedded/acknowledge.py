@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -18,6 +18,7 @@ from streamdrift.embedded.outputs import STDIO
 from streamdrift.embedded.rebaseline import change, moment, write
 from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.acknowledgements import Acknowledgement
+from streamdrift.escalate.events import acknowledged
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.settings import Settings
@@ -67,7 +68,7 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
             incident = _incident(ledger, options.incident)
             found = _noted(ledger, incident, now, at if options.new_normal else None)
         if found.order is None or not options.new_normal:
-            return f"{incident.incident_id}: acknowledged; it pages nobody any more"
+            return f"{incident.incident_id}: acknowledged; it pages again if it grows, and when it is over"
         done = write(found.order, incident.model, options.changes, publish)
         ledger.acknowledgements.published(incident.incident_id)
     if options.changes == STDIO:
@@ -94,6 +95,12 @@ def _noted(ledger: Ledger, incident: Incident, now: float, at: int | None) -> Ac
     if incident.status == "resolved" and (before is None or before.order is None):
         raise SettingsProblem(f"incident {incident.incident_id} is resolved; there is nothing left to acknowledge")
     order = None if at is None else orjson.dumps(order_of(incident, at))
+    if incident.status == "open":
+        ledger.incidents.save(replace(incident, status="acknowledged"), incident, now)
+    anew = order is not None and (before is None or before.order is None)
+    if incident.status == "open" or anew:
+        event = acknowledged(new_normal=order is not None)
+        ledger.timeline.add(incident.incident_id, round(now * 1000), event.kind, event.text, event.detail)
     return ledger.acknowledgements.put(incident.incident_id, now, order)
 
 

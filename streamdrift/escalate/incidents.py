@@ -32,6 +32,14 @@ class Incidents:
         rows = self._database.execute(_SELECTED.where(incidents.c.model == model, _OPEN).order_by(*order))
         return [self._incident(row) for row in rows]
 
+    def ended(self, model: str, since: int, until: int, limit: int) -> list[str]:
+        """Return the ids of the incidents of one model that ended since a time and had opened until another, latest first."""
+        c = incidents.c
+        over = (c.model == model, c.status == "resolved", c.resolved_at >= since, c.opened_at <= until)
+        order = (c.resolved_at.desc(), c.incident_id)
+        rows = self._database.execute(select(c.incident_id).where(*over).order_by(*order).limit(limit))
+        return [str(incident_id) for (incident_id,) in rows]
+
     def get(self, incident_id: str) -> Incident | None:
         """Return one incident, open or resolved."""
         rows = self._database.execute(_SELECTED.where(incidents.c.incident_id == incident_id))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
-from streamdrift.escalate import page, reading
+from streamdrift.escalate import events, page, reading
+from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.policy import Decision, apply, choose, quieted
+from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
 
@@ -34,6 +35,8 @@ class Taken:
         Incidents closed because a model had too many.
     full
         Receivers whose outbox had no room, once for each page.
+    untold
+        Entries for which a timeline had no room.
     done
         Next offset per partition.
     """
@@ -44,6 +47,7 @@ class Taken:
     anew: set[Partition] = field(default_factory=set)
     put_aside: list[Incident] = field(default_factory=list)
     full: list[str] = field(default_factory=list)
+    untold: int = 0
     done: dict[Partition, int] = field(default_factory=dict)
 
 
@@ -116,26 +120,49 @@ class Intake:
 
     def _apply(self, alert: Alert) -> Decision:
         mine = self._incidents(alert.model_name)
-        chosen = choose(mine.values(), alert, self._settings)
+        chosen = choose([*mine.values(), *self._ended(alert)], alert, self._settings)
         decision = apply(chosen, alert, self._settings, round(self._now * 1000))
         incident = decision.incident
         if incident is None or decision.action == "ignore":
             return decision
-        if decision.page == "trigger" and self._ledger.acknowledgements.get(incident.incident_id) is not None:
-            decision = quieted(incident)
-            incident = decision.incident or incident
-        if decision.action == "open" and len(mine) >= OPEN_PER_MODEL_MAX:
+        if decision.action in {"open", "reopen"} and len(mine) >= OPEN_PER_MODEL_MAX:
             self._put_aside(mine)
         self._keep(mine, incident)
         if decision.page is not None:
             self._tell(incident, decision, alert)
+        before = None if decision.action == "open" else chosen
+        self._note(incident.incident_id, alert.detected_at, *events.of_decision(before, decision, alert))
         return decision
+
+    def _note(self, incident_id: str, at: int, *told: Event) -> None:
+        for event in told:
+            if self._ledger.timeline.add(incident_id, at, event.kind, event.text, event.detail) is None:
+                self.taken.untold += 1
 
     def _incidents(self, model: str) -> dict[str, Incident]:
         if model not in self._open:
             self._open[model] = {found.incident_id: found for found in self._ledger.incidents.opened(model)}
             self._stored.update(self._open[model])
         return self._open[model]
+
+    def _ended(self, alert: Alert) -> list[Incident]:
+        """Incidents of the alert's model that it may open again; at most as many as may be open."""
+        if alert.status != "firing" or self._settings.reopen_s == 0:
+            return []
+        since = alert.detected_at - round(self._settings.reopen_s * 1000)
+        limit = OPEN_PER_MODEL_MAX + len(self._changed)  # of the rows some may be open by now
+        found = dict.fromkeys(self._ledger.incidents.ended(alert.model_name, since, alert.detected_at, limit))
+        found.update(dict.fromkeys(self._changed))
+        known = [incident for incident_id in found if (incident := self._known(incident_id)) is not None]
+        mine = [i for i in known if i.model == alert.model_name and may_reopen(i, alert, self._settings)]
+        return sorted(mine, key=lambda i: (i.resolved_at or 0, i.incident_id), reverse=True)[:OPEN_PER_MODEL_MAX]
+
+    def _known(self, incident_id: str) -> Incident | None:
+        if incident_id in self._changed:
+            return self._changed[incident_id]
+        if incident_id not in self._stored:
+            self._stored[incident_id] = self._ledger.incidents.get(incident_id)
+        return self._stored[incident_id]
 
     def _keep(self, mine: dict[str, Incident], incident: Incident) -> None:
         self._changed[incident.incident_id] = incident
@@ -148,6 +175,7 @@ class Intake:
         """Close the quietest without a word to anybody: nothing says that it is over."""
         quietest = min(mine.values(), key=lambda incident: (incident.updated_at, incident.incident_id))
         self._keep(mine, replace(quietest, status="resolved", resolved_at=quietest.updated_at))
+        self._note(quietest.incident_id, quietest.updated_at, events.put_aside())
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:

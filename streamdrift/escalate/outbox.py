@@ -161,7 +161,7 @@ class Outbox:
         next_attempt_at: float = 0.0,
         reference: str | None = None,
     ) -> None:
-        """Note what became of an attempt.
+        """Note what became of an attempt, within the caller's transaction where it is given a reference.
 
         Parameters
         ----------
@@ -183,11 +183,10 @@ class Outbox:
         named = self._database.insert(references).values(
             receiver=delivery.receiver, incident_id=delivery.incident_id, reference=reference
         )
-        with self._database.transaction():
-            self._database.execute(settled)
-            self._database.execute(
-                named.on_conflict_do_update(index_elements=["receiver", "incident_id"], set_={"reference": reference})
-            )
+        self._database.execute(settled)
+        self._database.execute(
+            named.on_conflict_do_update(index_elements=["receiver", "incident_id"], set_={"reference": reference})
+        )
 
     def retire(self, receivers: tuple[str, ...]) -> int:
         """Let go of what waits for receivers that are no longer set up; return how many there were."""

@@ -61,6 +61,7 @@ def described(incident: Incident) -> dict[str, Any]:
         "alerts": len(incident.alerts) + len(incident.beyond),
         "alerts_resolved": len(incident.alerts) - len(incident.firing),
         "pages": incident.pages,
+        "reopened": incident.reopened,
         "blast_radius": {
             "segment": radius.segment,
             "segments": [dict(segment) for segment in radius.segments],

@@ -102,7 +102,8 @@ def headline(incident: Incident) -> str:
     if incident.beyond:
         size += f" and {len(incident.beyond):,} more series"
     what = f"{named(incident.model, 48)}: {named(lead.reason, 24)} on {named(lead.feature, 40)}"
-    told = f"{what} in {where(radius)}{share} since {onset(lead)}; {effect(lead)}; {size}"
+    again = "; open again" if incident.reopened and incident.is_open else ""
+    told = f"{what} in {where(radius)}{share} since {onset(lead)}; {effect(lead)}; {size}{again}"
     return told if len(told) < HEADLINE_MAX else told[: HEADLINE_MAX - 2] + "…"
 
 

@@ -60,7 +60,7 @@ class EscalationWorker:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
-        self._deliverer = Deliverer(ledger.outbox, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._prune()
         retired = ledger.outbox.retire(self._names)
@@ -177,6 +177,8 @@ class EscalationWorker:
         self._tell_limits(taken)
 
     def _tell_limits(self, taken: Taken) -> None:
+        if taken.untold:
+            self._metrics.limit_hits.labels("timeline_entries_max").inc(taken.untold)
         for partition in taken.anew:
             self._log.warning("offsets began anew: was the topic made again?", topic=partition.name, n=partition.index)
         for incident in taken.put_aside:
