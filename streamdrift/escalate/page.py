@@ -11,6 +11,7 @@ from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Action, Page
+from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
@@ -20,7 +21,7 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int) -> bytes:
+def compose(incident: Incident, at: int, upstream: Upstream | None = None) -> bytes:
     """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -30,7 +31,10 @@ def compose(incident: Incident, at: int) -> bytes:
         if room < 0:
             break
         alerts.append(orjson.Fragment(data))
-    return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
+    told = described(incident)
+    if upstream is not None:
+        told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    return orjson.dumps({"at": at, "headline": headline(incident), "incident": told, "alerts": alerts})
 
 
 def read(
