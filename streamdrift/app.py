@@ -36,6 +36,7 @@ from streamdrift.transports.files.sink import standard_output
 
 if TYPE_CHECKING:
     from streamdrift.embedded import Acknowledge as Acknowledge  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Incidents as Incidents  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Rebaseline as Rebaseline  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Replay as Replay  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Tune as Tune  # noqa: PLC0414 - the commands name it by app
@@ -175,6 +176,13 @@ def acknowledge(options: Acknowledge) -> int:
     """Note that an incident is known; as the new normal, its references are to be learned anew."""
     clock, settings = SystemClock(), _settings_of_run()
     _print(embedded.acknowledge.acknowledge(options, settings, clock.now(), _changes_topic(settings, clock)))
+    return 0
+
+
+def incidents(options: Incidents) -> int:
+    """Show or change the incidents of the ledger."""
+    clock, settings = SystemClock(), _settings_of_run()
+    _print(embedded.incident_commands.incidents(options, settings, clock.now()))
     return 0
 
 

@@ -65,7 +65,7 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
     at = round(now * 1000) if options.at is None else moment(options.at)
     with closing(Ledger(settings.escalate.ledger, shared=True)) as ledger:
         with ledger.transaction():
-            incident = _incident(ledger, options.incident)
+            incident = incident_of(ledger, options.incident)
             found = _noted(ledger, incident, now, at if options.new_normal else None)
         if found.order is None or not options.new_normal:
             return f"{incident.incident_id}: acknowledged; it pages again if it grows, and when it is over"
@@ -77,8 +77,14 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
     return f"{incident.incident_id}: acknowledged as the new normal; {order['summary']} from {order['occurred_at']} on; {done}"
 
 
-def _incident(ledger: Ledger, given: str) -> Incident:
-    """The incident of this id, or of the only one that begins with it."""
+def incident_of(ledger: Ledger, given: str) -> Incident:
+    """Return the incident of this id, or the only one whose id begins with it.
+
+    Raises
+    ------
+    SettingsProblem
+        There is none, or more than one.
+    """
     ids = ledger.incidents.beginning_with(given.strip()) if given.strip() else []
     incident = ledger.incidents.get(ids[0]) if len(ids) == 1 else None
     if incident is not None:

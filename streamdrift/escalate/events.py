@@ -121,6 +121,12 @@ def undelivered(receiver: str, action: str, dedup_key: str, attempts: int, reaso
     return Event("undelivered", said, detail)
 
 
+def redriven(receiver: str, action: str, dedup_key: str) -> Event:
+    """Return that a delivery that was given up is tried again, because somebody asked for it."""
+    detail = {"receiver": receiver, "action": action, "dedup_key": dedup_key}
+    return Event("note", f"{_page(action)} to {receiver} is sent again by hand", detail)
+
+
 def signal(alert: Alert) -> str:
     """What an alert is about: ``null_rate on dep_delay in origin=EWR``."""
     return f"{named(alert.reason, 24)} on {named(alert.feature, 40)} in {place(alert.segment)}"

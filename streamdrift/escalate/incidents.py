@@ -68,6 +68,18 @@ class Incidents:
         rows = self._database.execute(select(incidents.c.incident_id).where(_OPEN).order_by(*order).limit(1))
         return str(rows[0][0]) if rows else None
 
+    def latest(self, resolved_max: int | None) -> list[Incident]:
+        """Return the incidents that go on, and of the others those that ended last; None for all of them."""
+        going = [self._incident(row) for row in self._database.execute(_SELECTED.where(_OPEN))]
+        order = (incidents.c.resolved_at.desc(), incidents.c.incident_id)
+        over = self._database.execute(_SELECTED.where(~_OPEN).order_by(*order).limit(resolved_max))
+        return [*going, *(self._incident(row) for row in over)]
+
+    def count(self) -> int:
+        """Return how many are kept."""
+        ((count,),) = self._database.execute(select(func.count()).select_from(incidents))
+        return int(count)
+
     def all(self) -> list[Incident]:
         """Return every incident that is kept, in the order in which they opened."""
         rows = self._database.execute(_SELECTED.order_by(incidents.c.opened_at, incidents.c.incident_id))
