@@ -237,18 +237,29 @@ def escalate() -> int:
     def build() -> worker.EscalationWorker:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
+        changes = settings.topics.changes
+        why = kafka.unreadable(settings.kafka, clock, changes)
+        if why is not None:
+            service.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
         built = receivers.build_receivers(settings, metrics)
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
                 closing(
                     kafka.KafkaSource(
-                        settings.kafka, settings.topics.alerts, group, clock=clock, on_error=service.overcome
+                        settings.kafka,
+                        settings.topics.alerts,
+                        group,
+                        clock=clock,
+                        also=() if why is not None else (changes,),
+                        on_error=service.overcome,
                     )
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+            made = worker.EscalationWorker(
+                source, kept, built, settings, clock, metrics, sink=sink, changes=why is None
+            )
             undone.pop_all()
         return made
 

@@ -84,8 +84,8 @@ class Intake:
         self.taken = Taken()
 
     def take(self, records: Sequence[Record]) -> Taken:
-        """Take the records in order, and write what changed."""
-        for record in records:
+        """Take the records in order, upstream changes before alerts, and write what changed."""
+        for record in sorted(records, key=lambda record: not self._is_change(record)):
             self._record(record)
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
@@ -99,7 +99,7 @@ class Intake:
             done[record.partition] = self._ledger.next_offset(record.partition) or 0
         behind = record.offset < done[record.partition]
         try:
-            if self._feed is not None and record.partition.name == self._feed.topic:
+            if self._feed is not None and self._is_change(record):
                 self._change(change.decode(record, self._feed.limits))
             else:
                 behind = self._alert(reading.read(record.value), behind=behind, partition=record.partition)
@@ -128,6 +128,9 @@ class Intake:
         self._ledger.take(alert, decision, self._now)
         self.taken.decided.append((alert, decision))
         return False
+
+    def _is_change(self, record: Record) -> bool:
+        return self._feed is not None and record.partition.name == self._feed.topic
 
     def _change(self, found: Change) -> None:
         """Note an upstream change; where it is a suspect of something that goes on, its timeline says so."""
