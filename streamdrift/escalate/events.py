@@ -36,13 +36,15 @@ class Event:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def of_decision(before: Incident | None, decision: Decision, alert: Alert) -> list[Event]:
+def of_decision(before: Incident | None, decision: Decision, alert: Alert, others: int | None = None) -> list[Event]:
     """Return what an alert did to an incident, oldest first; nothing where it changed nothing.
 
     Parameters
     ----------
     before
         The incident as it was; None where the alert opened it.
+    others
+        Further incidents of its model that go on.
     """
     incident = decision.incident
     if incident is None or decision.action == "ignore":
@@ -54,7 +56,7 @@ def of_decision(before: Incident | None, decision: Decision, alert: Alert) -> li
     if decision.page == "trigger":
         why = WHY.get(decision.reason, decision.reason)
         page = {"dedup_key": incident.dedup_keys[-1], "reason": decision.reason}
-        told.append(Event("paged", f"paged, as {why}: {headline(incident)}", page))
+        told.append(Event("paged", f"paged, as {why}: {headline(incident, others)}", page))
     return told
 
 

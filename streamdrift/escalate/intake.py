@@ -169,7 +169,11 @@ class Intake:
         if decision.page is not None:
             self._tell(incident, decision, alert)
         before = None if decision.action == "open" else chosen
-        self._note(incident.incident_id, alert.detected_at, *events.of_decision(before, decision, alert))
+        self._note(
+            incident.incident_id,
+            alert.detected_at,
+            *events.of_decision(before, decision, alert, self._others(incident)),
+        )
         return decision
 
     def _upstream(self, incident: Incident) -> Upstream | None:
@@ -178,6 +182,9 @@ class Intake:
         changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
         alarmed |= {changed.model for changed in self._changed.values() if changed.is_open}
         return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
+
+    def _others(self, incident: Incident) -> int:
+        return len(self._incidents(incident.model).keys() - {incident.incident_id})
 
     def _note(self, incident_id: str, at: int, *told: Event) -> None:
         for event in told:
@@ -225,7 +232,7 @@ class Intake:
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:
         above = self._upstream(incident)
-        payload = page.compose(incident, alert.detected_at, above)
+        payload = page.compose(incident, alert.detected_at, self._others(incident), above)
         if decision.action == "open" and above is not None:
             self._note(incident.incident_id, alert.detected_at, *map(events.suspect, above.suspects))
         outbox = self._ledger.outbox

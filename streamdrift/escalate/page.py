@@ -21,8 +21,18 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int, upstream: Upstream | None = None) -> bytes:
-    """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
+def compose(incident: Incident, at: int, others: int | None = None, upstream: Upstream | None = None) -> bytes:
+    """Return what a page says, apart from its action and ids.
+
+    Parameters
+    ----------
+    at
+        Event time of the alert that caused it.
+    others
+        Further incidents of the model that go on, where that is known.
+    upstream
+        What is known of changes, where the changes are read.
+    """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
     for alert in sorted(incident.alerts, key=lambda held: (held is not lead, -held.detected_at)):
@@ -34,7 +44,7 @@ def compose(incident: Incident, at: int, upstream: Upstream | None = None) -> by
     told = described(incident)
     if upstream is not None:
         told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
-    return orjson.dumps({"at": at, "headline": headline(incident), "incident": told, "alerts": alerts})
+    return orjson.dumps({"at": at, "headline": headline(incident, others), "incident": told, "alerts": alerts})
 
 
 def read(

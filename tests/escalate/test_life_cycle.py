@@ -147,7 +147,7 @@ def test_what_comes_back_soon_opens_its_incident_again_and_pages_once(
     assert [action for action, _ in receiver.told] == ["trigger", "resolve", "trigger"]
     assert receiver.pages[-1].dedup_key == f"{incident.incident_id}.2"
     assert receiver.pages[-1].incident["reopened"] == 1
-    assert receiver.pages[-1].headline.endswith("; open again")
+    assert receiver.pages[-1].headline.endswith("; open again; everything else quiet")
     here.step(*(make_alert(closes=alert, at=50) for alert in again))
     assert only(here).status == "resolved"
     assert receiver.told[-1] == ("resolve", f"{incident.incident_id}.2")
