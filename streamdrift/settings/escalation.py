@@ -18,7 +18,7 @@ from streamdrift.settings.receivers import (
     SlackWebhookSettings,
     WebhookSettings,
 )
-from streamdrift.settings.values import Count, Ledger, NonNegative, Positive, Section, refuse
+from streamdrift.settings.values import Count, Ledger, NonNegative, Positive, Section, Tiers, refuse
 
 
 class RetrySettings(Section):
@@ -51,6 +51,8 @@ class EscalateSettings(Section):
     """Alerts below this are kept in the incident, but page nobody."""
     event_age_max_s: Positive = 86_400.0
     """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
+    tiers: Tiers = ()
+    """What hangs on which model, by its name (`*` stands for anything); the first that matches counts, 2 without. Severity follows from it."""
     private_addresses: bool = True
     """Whether receivers may be at addresses that are not of the public internet. False refuses them, whatever a name resolves to."""
     retry: RetrySettings = RetrySettings()
