@@ -237,19 +237,29 @@ def escalate() -> int:
     def build() -> worker.EscalationWorker:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
-        built = receivers.build_receivers(settings, metrics)
+        changes = settings.topics.changes
+        why = kafka.unreadable(settings.kafka, clock, changes)
+        if why is not None:
+            service.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
+        built, pulse = receivers.build_receivers(settings, metrics), kafka.pulse_of(settings)
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
                 closing(
                     kafka.KafkaSource(
-                        settings.kafka, settings.topics.alerts, group, clock=clock, on_error=service.overcome
+                        settings.kafka,
+                        settings.topics.alerts,
+                        group,
+                        clock=clock,
+                        also=() if why is not None else (changes,),
+                        on_error=service.overcome,
                     )
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            pulse = kafka.KafkaPulse(settings) if settings.escalate.heartbeat_s else None
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink, pulse=pulse)
+            made = worker.EscalationWorker(
+                source, kept, built, settings, clock, metrics, sink=sink, changes=why is None, pulse=pulse
+            )
             undone.pop_all()
         return made
 

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 5
+VERSION = 6
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -63,6 +63,10 @@ STEPS: dict[int, tuple[str, ...]] = {
         """,
         "ALTER TABLE outbox ADD COLUMN reported INTEGER NOT NULL DEFAULT 0",
         "UPDATE outbox SET reported = 1",
+    ),
+    5: (
+        "CREATE TABLE changes (change_id TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (change_id))",
+        "CREATE INDEX changes_at ON changes (at)",
     ),
 }
 """What makes the next version of each."""

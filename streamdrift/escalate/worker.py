@@ -16,11 +16,12 @@ from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
-from streamdrift.escalate.intake import Intake, Taken
+from streamdrift.escalate.intake import Feed, Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.watch import Watch
+from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -45,6 +46,8 @@ class EscalationWorker:
         From ``receivers.build_receivers``. Without any, incidents are recorded only.
     log
         A structlog logger; streamdrift's own without.
+    changes
+        Whether the source has upstream changes, too: records of the topic ``topics.changes``.
     sink
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
     pulse
@@ -61,6 +64,8 @@ class EscalationWorker:
         metrics: Metrics,
         log: FilteringBoundLogger | None = None,
         sink: Sink | None = None,
+        *,
+        changes: bool = False,
         pulse: Pulse | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
@@ -70,6 +75,7 @@ class EscalationWorker:
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
+        self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._prune()
         retired = ledger.outbox.retire(self._names)
@@ -139,7 +145,9 @@ class EscalationWorker:
     def _take(self, records: Sequence[Record]) -> None:
         began = self._clock.monotonic()
         with self._ledger.transaction():
-            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now()).take(records)
+            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now(), self._feed).take(
+                records
+            )
             self._refuse(taken)
         try:
             self._source.commit(taken.done)
@@ -177,7 +185,8 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            self._log.warning("not an alert; passed over", reason=error.reason, detail=error.detail, **position)
+            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
+            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -198,6 +207,10 @@ class EscalationWorker:
         self._tell_limits(taken)
 
     def _tell_limits(self, taken: Taken) -> None:
+        if taken.changes:
+            self._log.info("upstream changes noted", changes=taken.changes)
+        if taken.forgotten:
+            self._metrics.limit_hits.labels("changes_max").inc(taken.forgotten)
         if taken.untold:
             self._metrics.limit_hits.labels("timeline_entries_max").inc(taken.untold)
         for partition in taken.anew:

@@ -157,7 +157,7 @@ class House:
             self.metrics,
             self.log,
             self.sink,
-            self.pulse,
+            pulse=self.pulse,
         )
 
     def crash(self) -> None:

@@ -52,3 +52,8 @@ class KafkaPulse:
             with suppress(KafkaError):
                 consumer.close(autocommit=False, timeout_ms=ASK_MS)
         self._consumers.clear()
+
+
+def pulse_of(settings: Settings) -> KafkaPulse | None:
+    """Return what ``escalate.heartbeat_s`` asks for; None where it is off."""
+    return KafkaPulse(settings) if settings.escalate.heartbeat_s else None
