@@ -30,7 +30,7 @@ ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
-DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
+DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
 BACK_TO_3 = f"""
 {BACK_TO_4}
