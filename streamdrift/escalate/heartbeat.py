@@ -13,7 +13,7 @@ from typing import Protocol
 
 from streamdrift.alerts import Alert, series_id
 
-MODEL, FEATURE, REASON = "streamdrift pipeline", "traffic.heartbeat", "pipeline_silent"
+MODEL, FEATURE, REASON = "pipeline of streamdrift", "traffic.heartbeat", "pipeline_silent"
 LOOKS = 4
 """So often within ``heartbeat_s`` the broker is asked."""
 

@@ -75,7 +75,7 @@ def test_it_is_paged_once_and_ended_by_the_next_commit_also_after_a_restart(
         here.wait(150)
     (page,) = receiver.pages
     assert page.headline.startswith(
-        "streamdrift pipeline: pipeline_silent on traffic.heartbeat in stage=detect (100 % of traffic) since "
+        "pipeline of streamdrift: pipeline_silent on traffic.heartbeat in stage=detect (100 % of traffic) since "
     )
     assert "; 10 min without a commit, though records came; " in page.headline
     assert page.incident["severity"] == "critical"
