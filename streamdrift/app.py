@@ -12,7 +12,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -236,31 +236,11 @@ def detect() -> int:
 
 def escalate() -> int:
     """Run the escalation worker until it is told to stop."""
-    from streamdrift.escalate import ledger, receivers, routes_file, worker  # noqa: PLC0415 - `detect` does without their clients
+    from streamdrift.escalate_service import Escalating  # noqa: PLC0415 - `detect` does without the receivers' clients
 
     service = Service("escalate")
-    settings, clock, metrics = service.settings, service.clock, service.metrics
-
-    def build() -> worker.EscalationWorker:
-        reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
-        kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
-        built = receivers.build_receivers(settings, metrics)
-        routes = routes_file.load(settings.escalate, [receiver.name for receiver in built])
-        with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
-            kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
-            source = undone.enter_context(
-                closing(
-                    kafka.KafkaSource(
-                        settings.kafka, settings.topics.alerts, group, clock=clock, on_error=service.overcome
-                    )
-                )
-            )
-            sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink, routes=routes)
-            undone.pop_all()
-        return made
-
-    service.add("escalate", build)
+    parts = Escalating(service.settings, service.clock, service.metrics, service.log, service.overcome)
+    service.add("escalate", parts.build)
     return service.run()
 
 

@@ -9,6 +9,7 @@ from streamdrift.alerts import Alert
 from streamdrift.escalate.explanation import place
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.policy import Decision
+from streamdrift.escalate.suspects import Suspect
 from streamdrift.escalate.timeline import Kind
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.words import duration, effect, named, onset
@@ -57,6 +58,11 @@ def of_decision(before: Incident | None, decision: Decision, alert: Alert, other
         page = {"dedup_key": incident.dedup_keys[-1], "reason": decision.reason}
         told.append(Event("paged", f"paged, as {why}: {headline(incident, others)}", page))
     return told
+
+
+def suspect(found: Suspect) -> Event:
+    """A change upstream may have to do with it."""
+    return Event("suspect", found.sentence, found.to_json())
 
 
 def _began(

@@ -32,6 +32,17 @@ class Incidents:
         rows = self._database.execute(_SELECTED.where(incidents.c.model == model, _OPEN).order_by(*order))
         return [self._incident(row) for row in rows]
 
+    def alarmed(self) -> set[str]:
+        """Return the models with an incident that goes on."""
+        return {str(model) for (model,) in self._database.execute(select(incidents.c.model).where(_OPEN).distinct())}
+
+    def all_opened(self, limit: int) -> list[Incident]:
+        """Return incidents that go on, of any model, the latest first."""
+        order = (incidents.c.opened_at.desc(), incidents.c.incident_id)
+        return [
+            self._incident(row) for row in self._database.execute(_SELECTED.where(_OPEN).order_by(*order).limit(limit))
+        ]
+
     def ended(self, model: str, since: int, until: int, limit: int) -> list[str]:
         """Return the ids of the incidents of one model that ended since a time and had opened until another, latest first."""
         c = incidents.c

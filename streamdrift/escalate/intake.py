@@ -7,17 +7,33 @@ from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
-from streamdrift.escalate import events, reading
+from streamdrift.escalate import events, page, reading
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.paging import Paging
 from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
+from streamdrift.escalate.suspects import Upstream, suspects, upstream
+from streamdrift.events import change
+from streamdrift.events.change import REBASELINE, Change
+from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
 
 OPEN_PER_MODEL_MAX = 100
 """Incidents of one model that are open at once; over it the one that was quiet longest is put aside."""
+
+
+SUSPECTED_MAX = 1_000
+"""Incidents that are looked at when a change comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The topic of upstream changes, and the bounds of a message on it."""
+
+    topic: str
+    limits: Limits
 
 
 @dataclass(slots=True)
@@ -36,6 +52,8 @@ class Taken:
         Incidents closed because a model had too many.
     untold
         Entries for which a timeline had no room.
+    changes, forgotten
+        Upstream changes that are new, and that had to go for them.
     done
         Next offset per partition.
     """
@@ -46,29 +64,46 @@ class Taken:
     anew: set[Partition] = field(default_factory=set)
     put_aside: list[Incident] = field(default_factory=list)
     untold: int = 0
+    changes: int = 0
+    forgotten: int = 0
     done: dict[Partition, int] = field(default_factory=dict)
 
 
 class Intake:
     """Takes one batch; made anew for each, inside the ledger's transaction; ``paging`` is of the same transaction."""
 
-    def __init__(self, ledger: Ledger, paging: Paging, settings: EscalateSettings, now: float) -> None:
-        self._ledger, self._paging, self._settings, self._now = ledger, paging, settings, now
+    def __init__(
+        self, ledger: Ledger, paging: Paging, settings: EscalateSettings, now: float, feed: Feed | None = None
+    ) -> None:
+        self._ledger, self._paging, self._settings, self._now, self._feed = ledger, paging, settings, now, feed
         self._open: dict[str, dict[str, Incident]] = {}
         self._stored: dict[str, Incident | None] = {}
         self._changed: dict[str, Incident] = {}
         self.taken = Taken()
 
     def take(self, records: Sequence[Record]) -> Taken:
-        """Take the records in order, and write what changed."""
-        for record in records:
+        """Take the records in order, upstream changes before alerts, and write what changed."""
+        for record in sorted(records, key=lambda record: not self._is_change(record)):
             self._record(record)
-        for incident_id, incident in self._changed.items():
-            self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
-            self._paging.changed(incident)
+        self._save()
         for partition, offset in self.taken.done.items():
             self._ledger.set_next_offset(partition, offset)
         return self.taken
+
+    def alone(self, alerts: Sequence[Alert]) -> Taken:
+        """Take alerts that are the worker's own, and write what changed."""
+        for alert in alerts:
+            if not self._ledger.knows(alert.alert_id):
+                decision = self._decide(alert)
+                self._ledger.take(alert, decision, self._now)
+                self.taken.decided.append((alert, decision))
+        self._save()
+        return self.taken
+
+    def _save(self) -> None:
+        for incident_id, incident in self._changed.items():
+            self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
+            self._paging.changed(incident)
 
     def _record(self, record: Record) -> None:
         done = self.taken.done
@@ -76,14 +111,15 @@ class Intake:
             done[record.partition] = self._ledger.next_offset(record.partition) or 0
         behind = record.offset < done[record.partition]
         try:
-            alert = reading.read(record.value)
+            if self._feed is not None and self._is_change(record):
+                self._change(change.decode(record, self._feed.limits))
+            else:
+                behind = self._alert(reading.read(record.value), behind=behind, partition=record.partition)
         except Rejected as e:
             if behind:
                 self.taken.seen += 1
             else:
                 self.taken.refused.append((record, e))
-        else:
-            behind = self._alert(alert, behind=behind, partition=record.partition)
         if not behind:
             done[record.partition] = record.offset + 1
 
@@ -104,6 +140,21 @@ class Intake:
         self._ledger.take(alert, decision, self._now)
         self.taken.decided.append((alert, decision))
         return False
+
+    def _is_change(self, record: Record) -> bool:
+        return self._feed is not None and record.partition.name == self._feed.topic
+
+    def _change(self, found: Change) -> None:
+        """Note an upstream change; where it is a suspect of something that goes on, its timeline says so."""
+        if found.kind == REBASELINE:
+            return
+        new = self._ledger.changes.put(found)
+        self.taken.changes += new is not False
+        self.taken.forgotten += new is None
+        for incident in self._ledger.incidents.all_opened(SUSPECTED_MAX) if new is not False else ():
+            current = self._changed.get(incident.incident_id, incident)
+            for suspect in suspects(current, [found]) if current.is_open else ():
+                self._note(current.incident_id, found.time, events.suspect(suspect))
 
     def _decide(self, alert: Alert) -> Decision:
         if alert.status == "firing" and self._ledger.ended(alert):
@@ -131,11 +182,16 @@ class Intake:
         told = events.of_decision(before, decision, alert, self._others(incident))
         paged = [event for event in told if event.kind == "paged"]
         self._note(incident.incident_id, alert.detected_at, *(event for event in told if event not in paged))
-        if decision.page == "resolve":
-            self._paging.over(incident, alert.detected_at, self._others(incident))
-        elif decision.page == "trigger":
-            self._paging.call(incident, alert.detected_at, paged)
+        if decision.page is not None:
+            self._tell(incident, decision, alert, paged)
         return decision
+
+    def _upstream(self, incident: Incident) -> Upstream | None:
+        if self._feed is None:
+            return None
+        changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
+        alarmed |= {changed.model for changed in self._changed.values() if changed.is_open}
+        return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
 
     def _others(self, incident: Incident) -> int:
         return len(self._incidents(incident.model).keys() - {incident.incident_id})
@@ -183,3 +239,12 @@ class Intake:
         self._keep(mine, replace(quietest, status="resolved", resolved_at=quietest.updated_at))
         self._note(quietest.incident_id, quietest.updated_at, events.put_aside())
         self.taken.put_aside.append(quietest)
+
+    def _tell(self, incident: Incident, decision: Decision, alert: Alert, paged: Sequence[Event]) -> None:
+        above = self._upstream(incident)
+        if decision.action == "open" and above is not None:
+            self._note(incident.incident_id, alert.detected_at, *map(events.suspect, above.suspects))
+        if decision.page == "resolve":
+            self._paging.over(incident, page.compose(incident, alert.detected_at, self._others(incident), above))
+        else:
+            self._paging.call(incident, alert.detected_at, paged)

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 6
+VERSION = 7
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -65,6 +65,10 @@ STEPS: dict[int, tuple[str, ...]] = {
         "UPDATE outbox SET reported = 1",
     ),
     5: (
+        "CREATE TABLE changes (change_id TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (change_id))",
+        "CREATE INDEX changes_at ON changes (at)",
+    ),
+    6: (
         "CREATE INDEX outbox_lately ON outbox (receiver, created_at)",
         """
         CREATE TABLE silences (

@@ -258,10 +258,16 @@ class Outbox:
 
     def dead(self, incident_id: str | None = None, receiver: str | None = None) -> list[Dead]:
         """Return the deliveries that were given up, in order; of all, or of one incident or receiver."""
+        asked = [] if incident_id is None else [outbox.c.incident_id == incident_id]
+        asked += [] if receiver is None else [outbox.c.receiver == receiver]
+        return self._dead(asked)
+
+    def unreported(self, limit: int) -> list[Dead]:
+        """Return the first of those that were given up since the last look."""
+        return self._dead([outbox.c.reported == 0], limit)
+
+    def _dead(self, asked: list[ColumnElement[bool]], limit: int | None = None) -> list[Dead]:
         c, later = outbox.c, outbox.alias("later")
-        asked = [c.state == "dead"]
-        asked += [] if incident_id is None else [c.incident_id == incident_id]
-        asked += [] if receiver is None else [c.receiver == receiver]
         newer = exists().where(
             later.c.incident_id == c.incident_id,
             later.c.receiver == c.receiver,
@@ -272,10 +278,24 @@ class Outbox:
         rows = self._database.execute(
             select(c.sequence, c.incident_id, c.receiver, c.action, c.dedup_key, c.attempts, c.outcome, c.payload)
             .add_columns(newer, going)
-            .where(*asked)
+            .where(c.state == "dead", *asked)
             .order_by(c.sequence)
+            .limit(limit)
         )
         return [_dead(*row) for row in rows]
+
+    def payload(self, dead: Dead) -> bytes:
+        """Return what a delivery that was given up would have said."""
+        ((payload,),) = self._database.execute(select(outbox.c.payload).where(outbox.c.sequence == dead.sequence))
+        return bytes(payload)
+
+    def reported(self, dead: Dead) -> None:
+        """Note that somebody was told of it, or that nobody has to be."""
+        self._database.execute(outbox.update().where(outbox.c.sequence == dead.sequence).values(reported=1))
+
+    def report(self, dead: Dead, receiver: str, payload: bytes, now: float) -> None:
+        """Take in a page to another receiver about one that was given up; it ends with the incident."""
+        self._add(dead.incident_id, receiver, "trigger", f"{dead.dedup_key}/{dead.receiver}", payload, now)
 
     def redrive(self, dead: Dead, now: float) -> None:
         """Let a delivery that was given up be attempted again, from the beginning."""

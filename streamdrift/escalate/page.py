@@ -12,6 +12,7 @@ from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Action, Page
+from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
@@ -25,6 +26,7 @@ def compose(
     incident: Incident,
     at: int,
     others: int | None = None,
+    upstream: Upstream | None = None,
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
 ) -> bytes:
@@ -36,6 +38,8 @@ def compose(
         Event time of the alert that caused it.
     others
         Further incidents of the model that go on, where that is known.
+    upstream
+        What is known of changes, where the changes are read.
     preface
         What its headline begins with, such as that nobody has acknowledged.
     on_call
@@ -50,6 +54,8 @@ def compose(
             break
         alerts.append(orjson.Fragment(data))
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
+    if upstream is not None:
+        told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

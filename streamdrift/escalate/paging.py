@@ -20,6 +20,7 @@ from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
+from streamdrift.escalate.suspects import Upstream, upstream
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
@@ -37,6 +38,8 @@ class Desk:
     receivers: tuple[str, ...]
     routes: Routes
     settings: EscalateSettings
+    changes: bool = False
+    """Whether upstream changes are known, for suspects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +109,10 @@ class Paging:
         """
         self._called[incident.incident_id] = (incident, at, told)
 
-    def over(self, incident: Incident, at: int, others: int) -> None:
-        """Take in an incident's end: told to all who were told of it, however they are routed now.
-
-        Parameters
-        ----------
-        others
-            Further incidents of the model that go on.
-        """
+    def over(self, incident: Incident, payload: bytes) -> None:
+        """Take in an incident's end, as ``page.compose`` told it, to all who were told of it, however they are routed now."""
         self._called.pop(incident.incident_id, None)
         self._forget(incident.incident_id)
-        payload = page.compose(incident, at, others)
         for receiver in self._desk.receivers:
             self._ledger.outbox.resolve(incident, receiver, payload, self._now)
 
@@ -253,7 +249,7 @@ class Paging:
             return
         room, storm_room = self._room(receiver)
         gathering = bool(self._ledger.gathered.since().get(receiver))
-        for call in sorted(calls, key=lambda call: storm.by_severity(call.incident)):
+        for call in sorted(calls, key=lambda call: storm.by_severity(call.incident)[:2]):  # else as they came
             critical = call.incident.severity == "critical"
             if receiver in self._desk.settings.pages_unlimited or (
                 room > 0 and (critical or (storm_room > 0 and not gathering))
@@ -273,9 +269,16 @@ class Paging:
     def _put(self, call: Call) -> None:
         called = self._people(call.on_call)
         others = self._ledger.incidents.going(call.incident.model) - 1
-        payload = page.compose(call.incident, call.at, others, call.preface, called)
+        payload = page.compose(call.incident, call.at, others, self._above(call.incident), call.preface, called)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
+
+    def _above(self, incident: Incident) -> Upstream | None:
+        """What is known of changes before an incident; None where they aren't read."""
+        if not self._desk.changes:
+            return None
+        changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
+        return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
 
     def _gather(self, call: Call) -> None:
         self.paged.limited += 1

@@ -39,6 +39,7 @@ from streamdrift.alerts import Alert, Severity, digest
 from streamdrift.escalate.effects import magnitude
 from streamdrift.escalate.grouping import choose, may_reopen, overtaken
 from streamdrift.escalate.incident import RANK, Incident, Reach, Status, dedup_key
+from streamdrift.escalate.severity import graded
 from streamdrift.escalate.triage import BlastRadius, blast_radius, headline
 from streamdrift.settings import EscalateSettings
 
@@ -140,7 +141,7 @@ def _opened(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Dec
         incident_id=digest(alert.model_name, alert.alert_id),
         model=alert.model_name,
         status="open",
-        severity=alert.severity,
+        severity=graded(alert, settings),
         opened_at=alert.detected_at,
         updated_at=alert.detected_at,
         onset_at=alert.onset_at,
@@ -213,7 +214,7 @@ def _muted(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> str 
 
 
 def _may_page(alert: Alert, settings: EscalateSettings) -> bool:
-    return RANK[alert.severity] >= RANK[settings.severity_min]
+    return RANK[graded(alert, settings)] >= RANK[settings.severity_min]
 
 
 def _paged(
@@ -230,7 +231,7 @@ def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
     alerts = tuple(alert for alert in incident.firing if _may_page(alert, settings))
     radius = blast_radius(incident)
     return Reach(
-        max(RANK[alert.severity] for alert in alerts),
+        max(RANK[graded(alert, settings)] for alert in alerts),
         radius.all_traffic,
         len({alert.feature for alert in alerts}),
         radius.traffic_share,
@@ -277,7 +278,7 @@ def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Inc
     told = [held for held in incident.alerts if _may_page(held, settings)] or incident.alerts
     return replace(
         incident,
-        severity=SEVERITIES[max(RANK[incident.severity], RANK[alert.severity])],
+        severity=SEVERITIES[max(RANK[incident.severity], RANK[graded(alert, settings)])],
         updated_at=max(incident.updated_at, alert.detected_at),
         onset_at=min(held.onset_at for held in told),
     )

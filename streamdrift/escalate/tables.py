@@ -191,6 +191,15 @@ timeline = Table(
     Column("detail", Words, nullable=False),
 )
 
+changes = Table(
+    "changes",
+    METADATA,
+    Column("change_id", Words, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Words, nullable=False),
+)
+Index("changes_at", changes.c.at)
+
 references = Table(
     "receiver_references",  # REFERENCES is a word of SQL's own
     METADATA,

@@ -52,6 +52,8 @@ def _differing(alert: Alert) -> float | None:
 
 def _traffic(alert: Alert) -> str:
     then, now = alert.reference, alert.current
+    if _is_number(now.get("silent_s")):
+        return f"{duration(now['silent_s'])} without a commit, though records came"
     if _is_number(now.get("gap_s")):
         return f"{duration(now['gap_s'])} without an event, at most {duration(then.get('longest_gap_s'))} before"
     if _is_number(now.get("share")):

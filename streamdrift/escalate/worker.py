@@ -14,12 +14,16 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
-from streamdrift.escalate.intake import Intake, Taken
+from streamdrift.escalate.fallback import Fallback
+from streamdrift.escalate.heartbeat import Pulse
+from streamdrift.escalate.intake import Feed, Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.paging import LIMIT, Desk, Paged, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
+from streamdrift.escalate.watch import Watch
+from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -44,10 +48,14 @@ class EscalationWorker:
         From ``receivers.build_receivers``. Without any, incidents are recorded only.
     log
         A structlog logger; streamdrift's own without.
+    changes
+        Whether the source has upstream changes, too: records of the topic ``topics.changes``.
     sink
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
     routes
         Who is told of what; without them everybody of everything.
+    pulse
+        By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
     """
 
     def __init__(
@@ -60,14 +68,21 @@ class EscalationWorker:
         metrics: Metrics,
         log: FilteringBoundLogger | None = None,
         sink: Sink | None = None,
+        *,
+        changes: bool = False,
+        pulse: Pulse | None = None,
         routes: Routes | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
         self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        silent_s = settings.escalate.heartbeat_s
+        self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
+        self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
+        self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
-        self._desk = Desk(self._names, routes or Routes(), settings.escalate)
+        self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
         self._prune()
         retired = ledger.outbox.retire(self._names)
         if retired:
@@ -93,8 +108,10 @@ class EscalationWorker:
             raise
         if records:
             self._take(records)
+        self._look()
         self._round()
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
+        self._fallback.report()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()
@@ -116,6 +133,8 @@ class EscalationWorker:
     def close(self) -> None:
         """Let go of source, sink and ledger; a second call does nothing."""
         self._source.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._sink is not None:
             self._sink.close()
         self._ledger.close()
@@ -134,8 +153,9 @@ class EscalationWorker:
     def _take(self, records: Sequence[Record]) -> None:
         began = self._clock.monotonic()
         with self._ledger.transaction():
-            paging = Paging(self._ledger, self._desk, self._clock.now())
-            taken = Intake(self._ledger, paging, self._settings.escalate, self._clock.now()).take(records)
+            paging = self._paging()
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed)
+            taken = intake.take(records)
             paging.finish()
             self._refuse(taken)
         try:
@@ -150,15 +170,29 @@ class EscalationWorker:
         self._tell(taken)
         self._tell_paged(paging.paged)
 
+    def _paging(self) -> Paging:
+        return Paging(self._ledger, self._desk, self._clock.now())
+
     def _round(self) -> None:
         """What is due by time alone: steps, pages whose silence is over, summaries."""
-        if not Paging(self._ledger, self._desk, self._clock.now()).is_due():
+        if not self._paging().is_due():
             return
         with self._ledger.transaction():
-            paging = Paging(self._ledger, self._desk, self._clock.now())
+            paging = self._paging()
             paging.round()
             paging.finish()
         self._tell_paged(paging.paged)
+
+    def _look(self) -> None:
+        """Let what detection's heartbeat says open or end an incident."""
+        alerts = self._watch.alerts() if self._watch is not None else []
+        if alerts:
+            with self._ledger.transaction():
+                paging = self._paging()
+                taken = Intake(self._ledger, paging, self._settings.escalate, self._clock.now()).alone(alerts)
+                paging.finish()
+            self._tell(taken)
+            self._tell_paged(paging.paged)
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""
@@ -177,7 +211,8 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            self._log.warning("not an alert; passed over", reason=error.reason, detail=error.detail, **position)
+            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
+            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -198,6 +233,10 @@ class EscalationWorker:
         self._tell_limits(taken)
 
     def _tell_limits(self, taken: Taken) -> None:
+        if taken.changes:
+            self._log.info("upstream changes noted", changes=taken.changes)
+        if taken.forgotten:
+            self._metrics.limit_hits.labels("changes_max").inc(taken.forgotten)
         if taken.untold:
             self._metrics.limit_hits.labels("timeline_entries_max").inc(taken.untold)
         for partition in taken.anew:

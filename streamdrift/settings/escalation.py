@@ -18,7 +18,9 @@ from streamdrift.settings.receivers import (
     SlackWebhookSettings,
     WebhookSettings,
 )
-from streamdrift.settings.values import Count, FilePath, Ledger, NonNegative, Positive, Section, refuse
+from streamdrift.settings.values import Count, FilePath, Ledger, Name, NonNegative, Positive, Section, Tiers, refuse
+
+HEARTBEAT_MIN_S = 60.0
 
 
 class RetrySettings(Section):
@@ -51,6 +53,12 @@ class EscalateSettings(Section):
     """Alerts below this are kept in the incident, but page nobody."""
     event_age_max_s: Positive = 86_400.0
     """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
+    tiers: Tiers = ()
+    """What hangs on which model, by its name (`*` stands for anything); the first that matches counts, 2 without. Severity follows from it."""
+    heartbeat_s: NonNegative = 0.0
+    """Page when records come for a stage of `detect`, and it commits nothing for so long; 0 looks at nothing. Not below 60."""
+    fallback: Name | None = None
+    """Receiver, by its section's name, that is told of pages which were given up for another one."""
     private_addresses: bool = True
     """Whether receivers may be at addresses that are not of the public internet. False refuses them, whatever a name resolves to."""
     routes: FilePath | None = None
@@ -72,3 +80,9 @@ class EscalateSettings(Section):
     markdown: MarkdownSettings = MarkdownSettings()
     email: EmailSettings = EmailSettings()
     apprise: AppriseSettings = AppriseSettings()
+
+    @model_validator(mode="after")
+    def _waits(self) -> Self:
+        if 0 < self.heartbeat_s < HEARTBEAT_MIN_S:
+            refuse(iter([("heartbeat_s", "is shorter than a restart takes; give 60 or more, or 0 to look at nothing")]))
+        return self

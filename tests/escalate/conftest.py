@@ -15,6 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.alerts import Alert, series_id
 from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.errors import Standby
+from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
 from streamdrift.escalate.routing.document import Routes
@@ -31,7 +32,7 @@ MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
-DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
+DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
 BACK_TO_3 = f"""
 {BACK_TO_4}
@@ -137,6 +138,7 @@ class House:
     settings: Settings = field(default_factory=Settings)
     sink: Sink | None = None
     outbox_max: int = 10_000
+    pulse: Pulse | None = None
     log: FilteringBoundLogger | None = None
     routes: Routes | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
@@ -158,7 +160,8 @@ class House:
             self.metrics,
             self.log,
             self.sink,
-            self.routes,
+            pulse=self.pulse,
+            routes=self.routes,
         )
 
     def crash(self) -> None:

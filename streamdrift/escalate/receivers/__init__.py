@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.receivers.alertmanager import Alertmanager
 from streamdrift.escalate.receivers.apprise import Apprise
 from streamdrift.escalate.receivers.base import (
@@ -60,12 +61,26 @@ def build_receivers(settings: Settings, metrics: Metrics) -> tuple[Receiver, ...
     """Return the receivers that the settings ask for; none is a fair answer: then incidents are recorded only.
 
     Every count of theirs begins at 0, so that the first failure is a rise that an alert rule sees.
+
+    Raises
+    ------
+    SettingsProblem
+        ``escalate.fallback`` is none of them.
     """
     receivers = [make(settings.escalate) for is_on, make in _KINDS if is_on(settings.escalate) is not None]
+    _check_fallback(settings.escalate.fallback, [receiver.name for receiver in receivers])
     for receiver in receivers:
         for outcome in (*(kind.name for kind in OUTCOMES), "dead", "cancelled"):
             metrics.deliveries.labels(receiver.name, outcome)
     return tuple(receivers)
+
+
+def _check_fallback(fallback: str | None, names: list[str]) -> None:
+    if fallback is not None and fallback not in names:
+        known = ", ".join(names) or "none"
+        raise SettingsProblem(
+            f"escalate.fallback names {fallback}, which is not set up ({known} is); set it up, or name another receiver"
+        )
 
 
 _KINDS: tuple[tuple[Callable[[EscalateSettings], object], Callable[[EscalateSettings], Receiver]], ...] = (

@@ -6,6 +6,7 @@ from streamdrift.transports.kafka.explain import explain
 from streamdrift.transports.kafka.history import Bounds, KafkaHistory, bounds
 from streamdrift.transports.kafka.place import Keeper
 from streamdrift.transports.kafka.producer import possible
+from streamdrift.transports.kafka.pulse import KafkaPulse, pulse_of
 from streamdrift.transports.kafka.reach import open_admin
 from streamdrift.transports.kafka.rights import require
 from streamdrift.transports.kafka.sink import KafkaSink
@@ -18,6 +19,7 @@ __all__ = [
     "Bounds",
     "Changelog",
     "KafkaHistory",
+    "KafkaPulse",
     "KafkaSink",
     "KafkaSource",
     "KafkaTransactions",
@@ -29,6 +31,7 @@ __all__ = [
     "explain",
     "open_admin",
     "possible",
+    "pulse_of",
     "quiet_logs",
     "require",
     "take_slot",
