@@ -12,6 +12,7 @@ import numpy as np
 from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
+from streamdrift.blocks.turns import turns
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
@@ -74,12 +75,15 @@ class Bank(Holdings):
         split
             Whether blocks of all traffic still are to be split by segment; blocks off the exchange are split already.
         """
+        return [alert for turn in turns(blocks) for alert in self._update(turn, split=split)]
+
+    def _update(self, blocks: list[Block], *, split: bool) -> list[Alert]:
         told: Told = []
         fresh_blocks = []
         for block in blocks:
             fresh = self._group(block, block.segment)
             if fresh is None:
-                if block.segment:
+                if block.segment and self._segments_of[block.model]:  # of a model that is watched
                     told += self._overflow(block, 0)
                 continue
             rows = fresh.fresh(block)
