@@ -12,7 +12,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ import structlog
 from streamdrift import __version__, embedded, kernels
 from streamdrift.detect.budget import in_words
 from streamdrift.detect_service import Detecting
-from streamdrift.errors import Fatal, OutOfReach, Retriable, SettingsProblem
+from streamdrift.errors import Fatal, InputProblem, OutOfReach, Retriable, SettingsProblem, Standby
 from streamdrift.settings import Settings
 from streamdrift.settings.fields import CONFIG, secret_values
 from streamdrift.settings.identity import config_hash
@@ -108,6 +108,18 @@ def topics_create() -> int:
     """Create the topics that are missing, and say what was found."""
     for topic in kafka.create_topics(settings_of_process().settings, SystemClock()):
         _print(str(topic))
+    return 0
+
+
+def state_hash(*, as_json: bool) -> int:
+    """Print what the topic of state has, in short."""
+    from streamdrift import state_hash as hashes  # noqa: PLC0415 - no other command needs it
+
+    settings = _settings_of_run()
+    state = hashes.read(settings, config_hash(settings), SystemClock())
+    _print(hashes.as_json(state) if as_json else hashes.as_text(state))
+    if (problem := state.problem()) is not None:
+        raise InputProblem(problem)
     return 0
 
 
@@ -217,16 +229,20 @@ def escalate() -> int:
     def build() -> worker.EscalationWorker:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
-        built, kept = receivers.build_receivers(settings, metrics), ledger.Ledger(settings.escalate.ledger)
-        source = kafka.KafkaSource(
-            settings.kafka,
-            settings.topics.alerts,
-            f"{settings.kafka.group}-escalate",
-            clock=clock,
-            on_error=service.overcome,
-        )
-        sink = kafka.KafkaSink(settings.kafka, clock)
-        return worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+        built = receivers.build_receivers(settings, metrics)
+        with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
+            kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
+            source = undone.enter_context(
+                closing(
+                    kafka.KafkaSource(
+                        settings.kafka, settings.topics.alerts, group, clock=clock, on_error=service.overcome
+                    )
+                )
+            )
+            sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
+            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+            undone.pop_all()
+        return made
 
     service.add("escalate", build)
     return service.run()
@@ -254,6 +270,7 @@ class Service:
         self._builders: dict[str, Callable[[], Any]] = {}
         self._workers: dict[str, Any] = {}
         self._worked: set[str] = set()
+        self._standing_by: set[str] = set()
         self._failure: Fatal | None = None
         self._lock = threading.Lock()
 
@@ -307,6 +324,8 @@ class Service:
             began = self.clock.monotonic()
             try:
                 self._work(stage, build)
+            except Standby as e:
+                self._stand_by(stage, e)
             except (Retriable, OutOfReach) as e:
                 if isinstance(e, OutOfReach) and stage not in self._worked:
                     self._fail(e)
@@ -324,6 +343,15 @@ class Service:
                 self.log.exception("bug", stage=stage)
                 self._fail(Fatal(f"unexpected {type(e).__name__} in {stage}: {e}; the log has the traceback"))
 
+    def _stand_by(self, stage: str, reason: Standby) -> None:
+        """Wait for a turn: that is what the process is for, so it is ready, and said once."""
+        if stage not in self._standing_by:
+            self.log.info("standing by", stage=stage, reason=str(reason))
+            self._standing_by.add(stage)
+        self.health.beat(stage)
+        self.health.set_ready(True)
+        self.clock.sleep(reason.retry_after_s or BACKOFF_S[0])
+
     def _fail(self, failure: Fatal) -> None:
         with self._lock:
             self._failure = self._failure or failure
@@ -334,6 +362,7 @@ class Service:
         worker = build()
         self._workers[stage] = worker
         self._worked.add(stage)
+        self._standing_by.discard(stage)
         self.log.info("running", stage=stage)
         try:
             if len(self._workers) == len(self._builders):

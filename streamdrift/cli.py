@@ -37,6 +37,11 @@ three times. --out writes settings that STREAMDRIFT_CONFIG can name: your own fi
 --diff OLD NEW replays under two settings files instead (the environment wins over both, as it does for the services) and
 prints Markdown: alerts and pages gained, lost, told earlier or later. Exit code 0 also where much changed."""
 
+STATE_HASH = """\
+Reads the topic of state as `streamdrift detect` does at start, and writes nothing. Equal hashes say the same of all that may
+come: compare with another deployment of the same input and settings. State of a worker that runs is as old as
+kafka.state_flush_s; after an orderly stop it is complete. Exit code 3 where something can't be read."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -74,6 +79,16 @@ def parser() -> argparse.ArgumentParser:
     show = config.add_parser("show", help="every setting, its value and where it came from; secrets masked")
     show.add_argument("--json", action="store_true", help="as one JSON document")
     config.add_parser("check", help="validate alone")
+    state = commands.add_parser("state", help="what is put away of detection").add_subparsers(
+        dest="action", metavar="ACTION", required=True, parser_class=_Parser
+    )
+    shortened = state.add_parser(
+        "hash",
+        help="what the topic of state has, in short: a hash per group of series",
+        description=STATE_HASH,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shortened.add_argument("--json", action="store_true", help="as one JSON document, with a hash per series")
     topics = commands.add_parser("topics", help="the topics").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -216,10 +231,22 @@ def _dispatch(options: argparse.Namespace) -> int:
             return _order(options)
         case "demo":
             return app.demo(options.report)
-        case "config":
-            return app.config_show(as_json=options.json) if options.action == "show" else app.config_check()
+        case "config" | "state":
+            return _shown(options)
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
+
+
+def _shown(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+
+    match options.action:
+        case "show":
+            return app.config_show(as_json=options.json)
+        case "hash":
+            return app.state_hash(as_json=options.json)
+        case _:
+            return app.config_check()
 
 
 def _order(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift import kernels
-from streamdrift.errors import BrokerProblem
+from streamdrift.errors import BrokerProblem, OutOfReach
 from streamdrift.orders import OrderReader, Orders
 from streamdrift.pipeline import Assemble, Detect, Direct
 from streamdrift.ports import Clock, Partition, Sink, Stateful
@@ -111,6 +111,8 @@ class Detecting:
             sink: Sink = kafka.KafkaSink(settings.kafka, self.clock)
             return Worker(stage, source, sink, settings, self.clock, self.metrics, idle, commit_interval_s)
         changelog = self._changelog(stage, topic, group)
+        if changelog is not None:  # what is damaged is rebuilt from the log, in either stage
+            restored = settings.kafka.restore_events_max
         kept = self._kept(stage, changelog)
         source = self._source(
             topic, group, also=also, restore_events_max=restored, instance=self._slot.name, keeper=kept
@@ -179,6 +181,8 @@ class Detecting:
         try:  # each process reads all of it: a group of its own, which Kafka forgets when its only member leaves
             group = f"{self.settings.kafka.group}-changes-{uuid.uuid4().hex}"
             found = self._source(self.settings.topics.changes, group)
+        except OutOfReach:
+            raise
         except BrokerProblem as e:
             self.log.warning("the changes topic can't be read, so no rebaseline order is followed", reason=str(e))
             return OrderReader(None, self.orders, self.settings, self.clock)

@@ -31,6 +31,10 @@ class Retriable(StreamdriftError):
         self.retry_after_s = retry_after_s
 
 
+class Standby(Retriable):
+    """Another process does the work, and this one is there in case it dies: look again after ``retry_after_s``."""
+
+
 class Fatal(StreamdriftError):
     """The process can't go on. ``exit_code`` is the one of the command line contract."""
 

@@ -12,12 +12,12 @@ A ``Stage`` turns records into messages; a ``Worker`` runs one between a source 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from streamdrift.alerts import Alert
-from streamdrift.blocks import wire
+from streamdrift.blocks import marks, wire
 from streamdrift.blocks.assemble import Assembler, DeadLetter
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
@@ -27,7 +27,7 @@ from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.kernels import decode
 from streamdrift.orders import Orders
-from streamdrift.ports import Record, dead_letter_headers
+from streamdrift.ports import Partition, Record, dead_letter_headers
 from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -47,6 +47,7 @@ class Assemble(Checkpointed[RowCheckpoints]):
         self._settings, self._count = settings, Counters(metrics)
         self._assembler = decode.assembler(settings, labels=labels)
         self.checkpoints = RowCheckpoints(self._assembler, settings.topics.labels, metrics)
+        self._latest = marks.Latest()
 
     def process(self, records: Sequence[Record]) -> Output:
         """Return the records' blocks, one message per model and segment, and their dead letters.
@@ -57,6 +58,7 @@ class Assemble(Checkpointed[RowCheckpoints]):
         batch = self._assembler.take()
         self._count.batch(self.name, batch)
         self.checkpoints.passed(records, batch.blocks)
+        self._latest.note(batch.blocks)
         blocks = [block.take(np.flatnonzero(~block.muted)) if block.muted.any() else block for block in batch.blocks]
         refused: list[DeadLetter] = []
         messages = [message for block in blocks if len(block) for message in self._fitting(block, records, refused)]
@@ -81,6 +83,20 @@ class Assemble(Checkpointed[RowCheckpoints]):
             found = (record for record in records if (record.partition, record.offset) == place)
             refused += [DeadLetter(record, e.reason, e.detail, self.name) for record in found]
             return []
+
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        """Return how far the events were read, for every partition of the exchange."""
+        topics = self._settings.topics
+        events = {p: waited for p, waited in waited_ms.items() if p.name != topics.labels}
+        if not events:
+            return Output()
+        found = marks.encode(self._latest.marks(now_ms, events))
+        return Output([Message(topics.blocks, found, everywhere=True)])
+
+    def drop(self, partition: Partition) -> None:
+        """As ``ports.Stateful``."""
+        super().drop(partition)
+        self._latest.drop(partition)
 
     def _messages(self, block: Block) -> Iterable[Message]:
         segments = block.segments(self._settings.segments)
@@ -110,6 +126,9 @@ class Detect(Checkpointed[GroupCheckpoints]):
         self._told = self._orders.give(self.bank, self._told)
         for record in records:
             try:
+                if marks.is_marks(record.value):
+                    output.alerts += self._marked(record)
+                    continue
                 block = wire.decode(record.value, muted=record.replayed)
             except Rejected as e:
                 rejected.append(DeadLetter(record, e.reason, e.detail, self.name))
@@ -117,7 +136,7 @@ class Detect(Checkpointed[GroupCheckpoints]):
                 continue
             self._count.rows(self.name, len(block), int(block.muted.sum()))
             if block.stream == "events":
-                output.alerts += self.bank.update([block], split=False)
+                output.alerts += self.bank.update([block], record.partition)
             output.alerts += self.bank.update(self.join.update([block], (record.partition, record.timestamp_ms)))
             self.checkpoints.passed((record,), [block])
         self._count.dead(rejected)
@@ -128,9 +147,20 @@ class Detect(Checkpointed[GroupCheckpoints]):
         self._count.alerts(output.alerts)
         return output
 
+    def _marked(self, record: Record) -> list[Alert]:
+        found = marks.decode(record.value or b"", record.partition, muted=record.replayed)
+        alerts = self.bank.mark(found, self.checkpoints.models(record.partition))
+        self.checkpoints.passed((record,))
+        return alerts
+
     def idle(self, now_ms: int) -> Output:
-        """Return the alerts of models that fell silent, and of labels that were held."""
+        """Return the alerts of labels that were held."""
         return _idle(self, now_ms, self._count, self._settings)
+
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        """Nothing follows: how far the events were read comes by the exchange."""
+        del now_ms, waited_ms
+        return Output()
 
 
 class Direct(Checkpointed[GroupCheckpoints]):
@@ -183,12 +213,20 @@ class Direct(Checkpointed[GroupCheckpoints]):
         return Output(dead_letters(batch.rejected, self._settings) + alert_messages(alerts, self._settings), alerts)
 
     def idle(self, now_ms: int) -> Output:
-        """Return the alerts of models that fell silent, and of labels that were held."""
+        """Return the alerts of labels that were held."""
         return _idle(self, now_ms, self._count, self._settings)
+
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        """Return the alerts of models that fell silent."""
+        found = {partition: marks.Mark(-1, waited) for partition, waited in waited_ms.items()}
+        alerts = self.bank.mark(marks.Marks(now_ms, found))
+        self.checkpoints.idled()
+        self._count.alerts(alerts)
+        return Output(alert_messages(alerts, self._settings), alerts)
 
 
 def _idle(stage: Detect | Direct, now_ms: int, count: Counters, settings: Settings) -> Output:
-    alerts = stage.bank.idle(now_ms) + stage.bank.update(stage.join.idle(now_ms))
+    alerts = stage.bank.update(stage.join.idle(now_ms))
     stage.checkpoints.idled()
     count.join(stage.join)
     count.alerts(alerts)

@@ -5,7 +5,7 @@ Implementations are in ``transports`` and ``escalate.receivers``; ``checks`` has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -151,11 +151,23 @@ class Source(Protocol):
         ...
 
 
+class LiveSource(Source, Protocol):
+    """A source to which records may come at any time."""
+
+    def nothing_left(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Ask now, and wait for the answer: of which of these was everything polled. None of them where nobody answers."""
+        ...
+
+
 class Sink(Protocol):
     """Takes messages, and says when they are safe."""
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         """Hand over one message. It is safe only after ``flush``."""
+        ...
+
+    def broadcast(self, topic: str, value: bytes) -> None:
+        """Hand over one message for every partition of a topic, behind what was handed over for it."""
         ...
 
     def flush(self, timeout_s: float) -> None:

@@ -8,17 +8,18 @@ offsets come into view together, once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from streamdrift.alerts import Alert, rfc3339
-from streamdrift.ports import Clock, Headers, Partition, Record, Sink, Source, Stateful, TransactionalSink
+from streamdrift.ports import Clock, Headers, LiveSource, Partition, Record, Sink, Stateful, TransactionalSink
 from streamdrift.records import ends
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
+from streamdrift.waits import Waits
 
 SOONER = 4
 """Where alerts wait, a commit may come so many times as soon as it is due: a transaction costs some milliseconds, and alerts are few."""
@@ -32,6 +33,8 @@ class Message:
     value: bytes
     key: bytes | None = None
     headers: Headers = ()
+    everywhere: bool = False
+    """For every partition of the topic."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,10 @@ class Stage(Protocol):
         """Nothing came and nothing waits: say what follows from that alone."""
         ...
 
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        """Say what follows from how long there has been nothing more to read of each partition, milliseconds; 0 where there is."""
+        ...
+
 
 class Worker:
     """Runs a stage between a source and a sink.
@@ -62,7 +69,7 @@ class Worker:
     Parameters
     ----------
     idle_allowed
-        Asked before silence is judged by the clock: an empty source may also mean that somebody else is behind.
+        Asked before labels that are held are given up: an empty source may also mean that somebody else is behind.
     commit_interval_s
         ``kafka.commit_interval_s`` without.
     """
@@ -70,7 +77,7 @@ class Worker:
     def __init__(
         self,
         stage: Stage,
-        source: Source,
+        source: LiveSource,
         sink: Sink,
         settings: Settings,
         clock: Clock,
@@ -86,6 +93,7 @@ class Worker:
         self._commit_s = settings.kafka.commit_interval_s if commit_interval_s is None else commit_interval_s
         self._restoring = False
         self._lagging: set[Partition] = set()
+        self._waits = Waits(source, settings, self._committed_at)
         self._log = structlog.get_logger("streamdrift").bind(stage=stage.name)
 
     def step(self, timeout_s: float) -> int:
@@ -99,14 +107,22 @@ class Worker:
             output = self.stage.idle(int(self._clock.now() * 1000))
         else:
             output = Output()
-        for message in output.messages:
-            self._sink.send(message.topic, message.value, message.key, message.headers)
-        self._untold += output.alerts
+        self._publish(output)
         self._note(records, began)
         now = self._clock.monotonic()
+        if self._waits.due(now):
+            self._publish(self.stage.mark(int(self._clock.now() * 1000), self._waits.waited(now)))
         if self._due_s(now) <= 0 or self._full():
             self._commit(now)
         return len(records)
+
+    def _publish(self, output: Output) -> None:
+        for message in output.messages:
+            if message.everywhere:
+                self._sink.broadcast(message.topic, message.value)
+            else:
+                self._sink.send(message.topic, message.value, message.key, message.headers)
+        self._untold += output.alerts
 
     def _due_s(self, now_s: float) -> float:
         """Time until the next commit."""
@@ -126,6 +142,7 @@ class Worker:
 
     def close(self) -> None:
         """Let go of source and sink."""
+        self._note_lags({})
         self._sink.close()
         self._source.close()
 
@@ -161,17 +178,20 @@ class Worker:
             )
         self._untold = []
 
-    def _note(self, records: Sequence[Record], began: float) -> None:
-        done = ends(records)
-        self._done |= done
-        if isinstance(self._sink, TransactionalSink):
-            self._sink.consumed(done)
-        lags = self._source.lag()
+    def _note_lags(self, lags: Mapping[Partition, int]) -> None:
         for gone in self._lagging - lags.keys():  # went to another worker: its last value must not stand for ever
             self._metrics.lag.remove(gone.name, str(gone.index))
         self._lagging = set(lags)
         for partition, lag in lags.items():
             self._metrics.lag.labels(partition.name, str(partition.index)).set(lag)
+
+    def _note(self, records: Sequence[Record], began: float) -> None:
+        done = ends(records)
+        self._waits.took(done, self._clock.monotonic())
+        self._done |= done
+        if isinstance(self._sink, TransactionalSink):
+            self._sink.consumed(done)
+        self._note_lags(self._source.lag())
         if not records:
             return
         self._metrics.stage_seconds.labels(self.stage.name).observe(self._clock.monotonic() - began)

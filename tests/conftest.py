@@ -14,6 +14,7 @@ from hypothesis import settings
 from streamdrift.settings import KafkaSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests import postgresql as servers
 from tests.broker import Broker, NoBrokerError, running
 
 # how long an example takes on a busy machine says nothing about the code; derandomize keeps a failure the same everywhere
@@ -46,6 +47,16 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def broker(kafka_broker: Broker) -> str:
     """Bootstrap address of the real broker, without security."""
     return kafka_broker.plaintext
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.Postgresql]:
+    """Give a real PostgreSQL; one per test process, started when first asked for."""
+    try:
+        with servers.running() as server:
+            yield server
+    except servers.NoPostgresqlError as e:
+        pytest.skip(str(e))
 
 
 @pytest.fixture

@@ -29,11 +29,34 @@ from tests.test_services import metric, publish, service, stopped, until
 from tests.transports.clock import RealClock
 
 SECRETS = {place: leaf for place, leaf in LEAVES.items() if leaf.secret}
-CANARIES = {place: f"Canary+{'-'.join(place).replace('_', '-')}/{n}f6d%" for n, place in enumerate(SECRETS)}
+SCHEMES = {"slack_webhook": "http://127.0.0.1:1/", "apprise": "json://127.0.0.1:1/"}
+"""Of the secrets that are URLs."""
+CANARIES = {
+    place: f"{SCHEMES.get(place[1], '')}Canary+{'-'.join(place).replace('_', '-')}/{n}f6d%"
+    for n, place in enumerate(SECRETS)
+}
+BESIDE = {
+    "SLACK__CHANNEL": "C0123456789",
+    "SLACK__URL": "http://127.0.0.1:1",
+    "ALERTMANAGER__URL": "http://127.0.0.1:1",
+    "ALERTMANAGER__USERNAME": "drift",
+    "JIRA__URL": "http://127.0.0.1:1",
+    "JIRA__USER": "drift@example.com",
+    "JIRA__PROJECT": "OPS",
+    "CONFLUENCE__URL": "http://127.0.0.1:1",
+    "CONFLUENCE__USER": "drift@example.com",
+    "CONFLUENCE__SPACE_ID": "98304",
+    "EMAIL__HOST": "127.0.0.1",
+    "EMAIL__PORT": "1",
+    "EMAIL__SENDER": "drift@example.com",
+    "EMAIL__RECIPIENTS": '["oncall@example.com"]',
+    "EMAIL__USERNAME": "drift",
+}
+"""What receivers need beside their secrets."""
 TOKEN = "canary-token-0c6b"
 PIECE = re.compile("canary", re.IGNORECASE)
 """In every secret that is planted; the names of variables and files here don't have it."""
-PASSWORD, KEY_PASSWORD, ROUTING_KEY, WEBHOOK = CANARIES
+PASSWORD, KEY_PASSWORD, ROUTING_KEY, WEBHOOK, *_ = CANARIES
 """As docs/security.md has them."""
 
 
@@ -45,7 +68,7 @@ def planted(folder: Path, form: str) -> dict[str, str]:
     given = {}
     for place, canary in CANARIES.items():
         if form == "file":
-            path = folder / f"{place[-1]}.txt"
+            path = folder / f"{place[-2]}.{place[-1]}.txt"
             path.write_text(canary + "\n")
             given[environment_name(place) + "_FILE"] = str(path)
         else:
@@ -59,6 +82,7 @@ def planted(folder: Path, form: str) -> dict[str, str]:
         "STREAMDRIFT_KAFKA__SSL_CERTFILE": str(own.path),
         "STREAMDRIFT_KAFKA__SSL_KEYFILE": str(own.key),
         "STREAMDRIFT_ESCALATE__WEBHOOK__URL": f"http://127.0.0.1:1/hooks/{TOKEN}?key={TOKEN}",
+        **{f"STREAMDRIFT_ESCALATE__{name}": value for name, value in BESIDE.items()},
         "STREAMDRIFT_ESCALATE__LEDGER": str(folder / "ledger.sqlite3"),
         "STREAMDRIFT_TELEMETRY__PORT": "0",
         "STREAMDRIFT_TELEMETRY__HOST": "127.0.0.1",
@@ -85,7 +109,7 @@ def clean(text: str) -> None:
 
 def test_these_are_the_secrets_that_the_page_names() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"There are four: ([^.]*(?:\.[a-z_][^.]*)*)\. Give", page)
+    (sentence,) = re.findall(r"There are eleven: ([^.]*(?:\.[a-z_][^.]*)*)\. Give", page)
     assert re.findall(r"`([^`]+)`", sentence) == [".".join(place) for place in SECRETS]
 
 
@@ -175,6 +199,18 @@ def test_a_broker_that_fails_makes_nobody_tell(kafka_broker: Broker, tmp_path: P
         clean(done.out + done.said)
 
 
+OWN = {
+    path: CANARIES["escalate", receiver, name]
+    for path, receiver, name in (
+        ("/chat.postMessage", "slack", "token"),
+        ("/Canary", "slack_webhook", "url"),
+        ("/api/v2/alerts", "alertmanager", "password"),
+        ("/rest/api/3", "jira", "token"),
+    )
+}
+"""By the path of its requests, what a receiver's other side knows."""
+
+
 @contextmanager
 def echo(status: int, secret: str) -> Iterator[int]:
     """A receiver that refuses everything, and repeats what it was told and knows; one secret lies where we cut."""
@@ -182,7 +218,8 @@ def echo(status: int, secret: str) -> Iterator[int]:
     class Echo(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            told = f"{self.path} {body[:100]!r} {secret} ".ljust(DETAIL_BYTES_MAX - 8).encode() + secret.encode()
+            own = next((canary for path, canary in OWN.items() if path in self.path), secret)
+            told = f"{self.path} {body[:100]!r} {own} ".ljust(DETAIL_BYTES_MAX - 8).encode() + own.encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(told)))
             self.end_headers()
@@ -210,9 +247,16 @@ def test_receivers_that_refuse_make_nobody_tell(
     publish(kafka_settings, topics.alerts, [*(tmp_path / "alerts").read_bytes().splitlines(), b"nonsense"])
     log = tmp_path / "escalate.log"
     with echo(503, CANARIES[WEBHOOK]) as passing, echo(400, CANARIES[ROUTING_KEY]) as refusing:
-        settings = {name: value for name, value in planted(tmp_path / "own", "file").items() if "__S" not in name}
-        settings |= {environment_name(place): CANARIES[place] for place in (ROUTING_KEY, WEBHOOK)}
-        settings = {name: value for name, value in settings.items() if not name.endswith("_FILE")}
+        settings = planted(tmp_path / "own", "value")
+        settings = {name: value for name, value in settings.items() if not re.search("KAFKA__S(SL|ASL)_", name)}
+        settings |= {"STREAMDRIFT_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
+        settings |= {
+            f"STREAMDRIFT_ESCALATE__{name}": value.replace(":1", f":{refusing}")
+            for name, value in BESIDE.items()
+            if name.endswith("__URL")
+        }
+        hook = CANARIES["escalate", "slack_webhook", "url"].replace(":1/", f":{refusing}/")
+        settings |= {"STREAMDRIFT_ESCALATE__SLACK_WEBHOOK__URL": hook}
         settings |= {f"STREAMDRIFT_TOPICS__{name.upper()}": value for name, value in topics.model_dump().items()}
         settings |= {
             "STREAMDRIFT_KAFKA__BOOTSTRAP_SERVERS": kafka_broker.plaintext,
@@ -224,6 +268,8 @@ def test_receivers_that_refuse_make_nobody_tell(
         with service("escalate", environment(**settings), log) as process:
             until(lambda: metric(log, "deliveries_total", outcome="permanent") > 0, "a refusal", log)
             until(lambda: metric(log, "deliveries_total", outcome="retry") > 0, "a failure", log)
+            for name in ("slack", "slack_webhook", "alertmanager", "jira"):
+                until(lambda name=name: metric(log, "deliveries_total", receiver=name) > 0, name, log)  # type: ignore[misc]
             port = json.loads(next(line for line in log.read_text().splitlines() if '"starting"' in line))["port"]
             for path in ("metrics", "livez", "readyz"):
                 clean(urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10).read().decode())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamdrift import app
-from streamdrift.errors import BrokerProblem, OutOfReach, Retriable
+from streamdrift.errors import BrokerProblem, OutOfReach, Retriable, Standby
 
 
 class Loop:
@@ -68,3 +69,20 @@ def test_a_broker_that_was_never_there_ends_the_service(service: app.Service) ->
 def test_a_refusal_ends_it_at_any_time(service: app.Service) -> None:
     with pytest.raises(BrokerProblem, match="no right"):
         run(service, None, None, BrokerProblem("no right"), None)
+
+
+def test_one_that_stands_by_is_ready_and_has_its_turn(service: app.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, ready = Standby("another has it", 0.01), list[tuple[int, str]]()
+    sleep = app.SystemClock.sleep
+
+    def watched(self: app.SystemClock, seconds: float) -> None:
+        ready.append(service.health.readyz())
+        sleep(self, seconds)
+
+    monkeypatch.setattr(app.SystemClock, "sleep", watched)
+    with capture_logs() as logs:
+        loop = run(service, waits, waits, waits, None, None)
+    assert (loop.built, loop.script) == (4, [])
+    assert [status for status, _ in ready] == [200] * 3, "a rolling update waits for it to be ready"
+    assert [line["event"] for line in logs].count("standing by") == 1
+    assert not [line for line in logs if line["log_level"] != "info"], "nothing is wrong"

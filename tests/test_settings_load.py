@@ -55,7 +55,8 @@ def test_environment_over_file_over_default_setting_by_setting(tmp_path: Path) -
         ("SEGMENTS", '["origin","carrier"]', "segments", ("origin", "carrier")),
         ("SEGMENTS", "[]", "segments", ()),
         ("SEGMENTS", "null", "segments", None),
-        ("ESCALATE__LEDGER", "/var/lib/x.sqlite3", "escalate.ledger", Path("/var/lib/x.sqlite3")),
+        ("ESCALATE__LEDGER", "/var/lib/x.sqlite3", "escalate.ledger", "/var/lib/x.sqlite3"),
+        ("REFERENCE__BASELINE", "/var/lib/x.ndjson", "reference.baseline", Path("/var/lib/x.ndjson")),
         ("KAFKA__BOOTSTRAP_SERVERS", "a:1, [::1]:9092", "kafka.bootstrap_servers", "a:1, [::1]:9092"),
     ],
 )

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from streamdrift import settings_docs
-from streamdrift.settings import Loaded, config_hash, load, show, show_json
+from streamdrift.errors import SettingsProblem
+from streamdrift.settings import Loaded, config_hash, load, secret_values, show, show_json
 from streamdrift.settings.fields import LEAVES, environment_name
+from streamdrift.tune import toml
 
 CANARY = "canary-1f6d"
 
@@ -103,3 +105,40 @@ def test_the_examples_of_the_page_load(tmp_path: Path) -> None:
         load({"STREAMDRIFT_CONFIG": "x.toml", **environ}, root=tmp_path)
     assert len(toml) == 2
     assert len(environ) == 5
+
+
+LEDGER = f"postgresql+psycopg://drift:{CANARY}%40x@db.example.com:5432/drift?sslpassword={CANARY}"
+
+
+@pytest.mark.parametrize("given", [LEDGER, LEDGER.replace("+psycopg", "")])
+def test_the_password_of_the_ledger_is_shown_nowhere(tmp_path: Path, given: str) -> None:
+    found = load({"STREAMDRIFT_ESCALATE__LEDGER": given}, root=tmp_path)
+    told = given.split("drift:", maxsplit=1)[0] + "**********@db.example.com:5432/drift?**********"
+    assert found.settings.escalate.ledger == given
+    assert json.loads(show_json(found))["settings"]["escalate.ledger"]["value"] == told
+    assert told in show(found)
+    assert CANARY not in show(found) + show_json(found)
+    assert {f"{CANARY}%40x", f"{CANARY}@x", CANARY} <= set(secret_values(found.settings))
+    written = toml.document({"escalate": {"ledger": given, "severity_min": "info"}}, found.settings, {}, [])
+    assert "escalate.ledger is a secret, and left out here" in written
+    assert 'severity_min = "info"' in written
+    assert CANARY not in written
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("", "is empty"),
+        (f"mysql://me:{CANARY}@db/x", "is a URL of something that the ledger can't be in"),
+        ("sqlite://ledger", "is no sqlite:///path; a path from the root has four slashes"),
+        ("sqlite:///", "is no sqlite:///path"),
+        (f"postgresql://me:{CANARY}@db", "is no postgresql+psycopg://user@host/database"),
+        (f"postgresql://me:{CANARY}@db:port/x", "is no postgresql+psycopg://user@host/database"),
+    ],
+)
+def test_a_place_that_is_none_for_a_ledger_is_told_without_its_password(tmp_path: Path, given: str, why: str) -> None:
+    with pytest.raises(SettingsProblem) as e:
+        load({"STREAMDRIFT_ESCALATE__LEDGER": given}, root=tmp_path)
+    assert why in str(e.value)
+    assert "allowed: path, sqlite:///path, or postgresql+psycopg://user@host/database" in str(e.value)
+    assert CANARY not in str(e.value)

@@ -117,6 +117,10 @@ class GroupCheckpoints:
             if not block.segment and block.model not in self._models and len(self._models) < self._models_max:
                 self._models[block.model] = partition or self._of_events(block.sources[int(block.source[0])])
 
+    def models(self, partition: Partition) -> list[str]:
+        """Those whose events of all traffic are on this partition."""
+        return [key[1] for key, home in self._homes.items() if home == partition and key[0] == "events" and not key[2]]
+
     def idled(self) -> None:
         """Note what changed though no record came: nothing can be read again for it."""
         self._urgent |= self._bank.touched
@@ -160,6 +164,7 @@ class GroupCheckpoints:
             self._bank.forget(key)
             for known in (self._homes, self._stored, self._changed, self._urgent):
                 known.pop(key, None)
+        self._bank.left(partition)
         for model in [model for model, home in self._overflown.items() if home == partition]:
             del self._overflown[model]
             self._bank.overflown.discard(model)

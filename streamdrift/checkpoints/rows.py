@@ -26,6 +26,8 @@ Place = tuple[Stream, str]
 """Stream and model."""
 Count = tuple[int, int, int]
 """Rows, features and dimensions."""
+EVENTS, LABELS = b"assemble/events/", b"assemble/labels/"
+"""Blobs of the assemble stage begin so, by what its input is."""
 PLAIN = Specs(())
 """For numbers, texts, and lists and dicts of them."""
 
@@ -186,7 +188,7 @@ class RowCheckpoints:
         self._names.pop(partition, None)
 
     def _prefix(self, partition: Partition) -> bytes:
-        return b"assemble/labels/" if partition.name == self._labels else b"assemble/events/"
+        return LABELS if partition.name == self._labels else EVENTS
 
 
 def plain(blob: Blob | None) -> Any:

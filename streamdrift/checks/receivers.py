@@ -47,6 +47,12 @@ class Rig(Protocol):
     """Texts that no outcome, error or repr may hold."""
     accepted: int
     """The status by which its other side takes a page."""
+    answer: bytes
+    """The body with it."""
+    path: str
+    """Of its first request, below the URL."""
+    garbage: tuple[str, ...]
+    """What it may make of an acceptance with another body: ``delivered`` where the status says all."""
 
     def send(self, action: Literal["trigger", "resolve"], incident: str, alerts: int = 1) -> Outcome:
         """Make one attempt to tell of an incident; the same arguments are the same page."""
@@ -215,7 +221,7 @@ def serving(make: Factory, timeout_s: float = 5.0) -> Iterator[tuple[Rig, Script
     server = ScriptedServer(Script())
     try:
         rig = make(server.url, timeout_s)
-        server._default.status = rig.accepted  # noqa: SLF001 - our own class
+        server._default.status, server._default.body = rig.accepted, rig.answer  # noqa: SLF001 - our own class
         yield rig, server
     finally:
         server.stop()
@@ -233,7 +239,7 @@ def a_page_is_delivered(make: Factory) -> None:
     with serving(make) as (rig, server):
         _is(rig.send("trigger", "incident-1"), "delivered", "a server that accepts")
         assert len(server.requests) == 1, f"{len(server.requests)} requests for one page"
-        assert server.requests[0].head.startswith("POST /in/path-token-canary "), server.requests[0].head
+        assert server.requests[0].head.startswith(f"POST /in/path-token-canary{rig.path} "), server.requests[0].head
 
 
 def a_resolve_has_its_triggers_key(make: Factory) -> None:
@@ -264,16 +270,18 @@ def two_incidents_have_two_keys(make: Factory) -> None:
 
 
 def garbage_after_the_status_changes_nothing(make: Factory) -> None:
-    """Accepted is accepted, whatever the body says or lacks."""
+    """Accepted is accepted, whatever the body says or lacks; or, where the body is what says it, nothing is taken on trust."""
     with serving(make) as (rig, server):
         for script in (
             Script(rig.accepted, body=b"\x00\xff" * 100),
             Script(rig.accepted, body=b""),
             Script(rig.accepted, {"Content-Encoding": "gzip"}, b"no gzip"),
-            Script(rig.accepted, {"Retry-After": "9", "X": "y" * 10_000}),
         ):
             server.script.append(script)
-            _is(rig.send("trigger", "incident-1"), "delivered", f"accepted with {script.headers} {script.body[:10]!r}")
+            found = rig.send("trigger", "incident-1")
+            assert found.name in rig.garbage, f"accepted with {script.headers} {script.body[:10]!r}: {found.name}"
+        server.script.append(Script(rig.accepted, {"Retry-After": "9", "X": "y" * 10_000}, rig.answer))
+        _is(rig.send("trigger", "incident-1"), "delivered", "accepted with headers that say more")
 
 
 def a_refusal_is_permanent(make: Factory) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
+from streamdrift.blocks.marks import Marks
 from streamdrift.blocks.turns import turns
 from streamdrift.detect import embedding, explain
 from streamdrift.detect.duplicates import FEATURES as DUPLICATES
@@ -28,6 +29,7 @@ from streamdrift.detect.value_watch import WatchSettings
 from streamdrift.detect.versions import ROLES, Versions
 from streamdrift.detect.versions import role as role_of
 from streamdrift.events import derived
+from streamdrift.ports import Partition
 from streamdrift.settings import Settings
 from streamdrift.settings.overrides import for_series
 
@@ -67,17 +69,19 @@ class Bank(Holdings):
         self.duplicates = 0
         self.uncategorical: list[tuple[str, str]] = []
 
-    def update(self, blocks: Iterable[Block], *, split: bool = True) -> list[Alert]:
+    def update(self, blocks: Iterable[Block], log: Partition | None = None) -> list[Alert]:
         """Take the blocks of one batch; return their alerts in event order.
 
         Parameters
         ----------
-        split
-            Whether blocks of all traffic still are to be split by segment; blocks off the exchange are split already.
+        log
+            The partition of the exchange that they came by, split by segment. None: they are of all traffic, and all that was
+            read in the batch.
         """
-        return [alert for turn in turns(blocks) for alert in self._update(turn, split=split)]
+        return [alert for turn in turns(blocks) for alert in self._update(turn, log)]
 
-    def _update(self, blocks: list[Block], *, split: bool) -> list[Alert]:
+    def _update(self, blocks: list[Block], log: Partition | None) -> list[Alert]:
+        split = log is None
         told: Told = []
         fresh_blocks = []
         for block in blocks:
@@ -97,7 +101,7 @@ class Bank(Holdings):
                 told += self._update_segments(parted, mixed=mixed)
             if len(rows) and not rows.segment and rows.stream == "events":
                 fresh_blocks.append(rows)
-        told += self._update_traffic(fresh_blocks)
+        told += self._update_traffic(fresh_blocks, log)
         told.sort(key=lambda item: (item[0], item[1].series_id))
         return [alert for _, alert in told]
 
@@ -130,9 +134,19 @@ class Bank(Holdings):
         for group in self._groups.values():
             group.rejoin()
 
-    def idle(self, now_ms: int) -> list[Alert]:
-        """No event came, and none waits: return the alerts of models that have been silent for too long by now."""
-        return self._silence.idle(now_ms, self._traffic)
+    def mark(self, marks: Marks, models: Iterable[str] | None = None) -> list[Alert]:
+        """Take how far the input was read; return the alerts of models that have been silent for too long by that.
+
+        Parameters
+        ----------
+        models
+            Those whose events so far were seen; None for all.
+        """
+        return self._silence.mark(marks, self._silence.models() if models is None else models, self._traffic)
+
+    def left(self, log: Partition) -> None:
+        """A partition of the exchange went to another worker."""
+        self._silence.left(log)
 
     def heat(self, model: str) -> dict[tuple[str, str], float]:
         """How far each series of a model is from its reference now, 0 to 1, by (feature, segment)."""
@@ -292,7 +306,7 @@ class Bank(Holdings):
         identity = Identity(rows.model, {}, "traffic.segments", "traffic", self._config_hash)
         return [(int(rows.order[row]), explain.alert(identity, change, rows, row, int(rows.model_row[row]), 1.0, None))]
 
-    def _update_traffic(self, blocks: list[Block]) -> Told:
+    def _update_traffic(self, blocks: list[Block], log: Partition | None) -> Told:
         if not self._settings.anomalies.enabled or not blocks:
             return []
         told: Told = []
@@ -309,7 +323,7 @@ class Bank(Holdings):
                     acted(traffic.acted, order)
                 found += traffic.update(part, recorded=self.recorded)
                 told += [(int(part.order[row]), alert) for row, alert in found if not part.muted[row]]
-        return told if self.recorded else told + self._silence.update(blocks, self._traffic)
+        return told if self.recorded else told + self._silence.update(blocks, self._traffic, log)
 
     def _make_traffic(self, model: str) -> Traffic:
         traffic = Traffic(model, self._traffic_settings(model), self._config_hash, self.states)

@@ -91,18 +91,32 @@ class Holdings:
         place = Place(stream, model, group.segment, name)
         return SPECS.encode((place, group, traffic, silence), apart)
 
-    def state_hash(self, key: Key) -> str:
+    def state_hash(self, key: Key, *, followed: bool = False) -> str:
         """32 hex digits that are the same for groups that will say the same of all that may come.
 
         Of groups that saw all of the log so far; of others, which still read again what they have seen, it says nothing.
+
+        Parameters
+        ----------
+        followed
+            Whether the group was given its part of all that the group of all traffic saw, where that is held: so it is of
+            groups that were just taken up, of which each knows how far it had seen when it changed last.
         """
         group, (stream, model, name) = self._groups[key], key
         seen = group.seen()
-        if name and (stream, model) in self._split:
+        if name and (followed or (stream, model) in self._split):
             group.follow(self._seen(stream, model))
         found = blake2b(self.put_away(key), digest_size=16).hexdigest()
         group.saw(seen)
         return found
+
+    def series_hashes(self, key: Key) -> dict[str, str]:
+        """The same for each series of a group, by feature; those that are not monitored are left out."""
+        return {
+            feature: blake2b(SPECS.encode(series), digest_size=16).hexdigest()
+            for feature, series in sorted(self._groups[key].series.items())
+            if series is not None
+        }
 
     def _seen(self, stream: str, model: str) -> dict[Partition, int]:
         """How far the group of all of a model's traffic has seen, which hands the others their part."""

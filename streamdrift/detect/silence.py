@@ -1,151 +1,313 @@
-"""Silence of whole models: an event of any model shows that time has passed for all of them."""
+"""Silence of whole models: no event for longer than ever, as far as everything that could have brought one was read.
+
+A model's events come from one or several *sources*, the partitions of the input. Each source has a clock of its own: the latest event time
+that was read of it, of any model, and what passed since then while it was seen to have nothing more. A model is silent at a time once
+the clocks of all sources that it is known from have passed that time, so that a source which is read late makes nobody
+silent. Where blocks come over the exchange, clocks come as *marks* in the same partition, behind all that they are about (``blocks.marks``).
+
+What is told hangs on the model's own events alone: neither on which event of another showed it, nor on when.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block, Coded
-from streamdrift.blocks.column import Ints
+from streamdrift.blocks.column import Bools, Ints
+from streamdrift.blocks.marks import Mark, Marks
 from streamdrift.detect.traffic import Gap, Traffic
 from streamdrift.ports import Partition
 
-IDLE_AGE_MAX_MS = 86_400_000
-"""A day: events that ended longer ago are no traffic that fell silent, but a recording."""
+DAY_MS = 86_400_000
+"""A source that stands for as long is none of the model's any more; and events that ended so long ago by the clock are a
+recording, no traffic that fell silent."""
+GAPS_MAX = 16
+"""Gaps of one model that wait for a source which is behind; further ones are not told."""
 
 
 @dataclass(slots=True)
-class _State:
-    latest: int  # event time of the model's latest event
-    seen: int = 0  # events of the model
-    version: str | None = None
-    silent: bool = False
+class LastEvent:
+    """A model's latest event, and what stood before it.
 
-    def gap(self, *, opens: bool, at: int) -> Gap:
-        return Gap(opens, self.latest, at, self.seen, self.version)
+    Attributes
+    ----------
+    at
+        Its event time.
+    seen
+        Events of the model, this one included.
+    source, offset
+        Where it stands; None where that isn't known.
+    """
+
+    at: int
+    seen: int = 0
+    version: str | None = None
+    source: Partition | None = None
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class Model:
+    """What is known of a model.
+
+    Attributes
+    ----------
+    silent
+        Whether it was told so, and nothing came since.
+    sources
+        The latest event time of the model's own events, by source.
+    waiting
+        Gaps that its own events ended before all sources were read so far.
+    """
+
+    last: LastEvent
+    silent: bool = False
+    sources: dict[Partition, int] = field(default_factory=dict)
+    waiting: list[tuple[LastEvent, LastEvent]] = field(default_factory=list)
+
+    def clock(self, marks: Mapping[Partition, Mark], now_ms: int) -> int:
+        """The time up to which all of the model's sources are known, by their marks and its own events."""
+        return min((self._clock(source, marks.get(source), now_ms) for source in self.sources), default=-1)
+
+    def _clock(self, source: Partition, mark: Mark | None, now_ms: int) -> int:
+        own = self.sources[source]
+        if mark is None:
+            return own
+        latest = max(own, mark.latest)
+        return latest + (mark.waited if now_ms - latest < DAY_MS else 0)
+
+    def came(self, block: Block) -> None:
+        """Note from which sources events came; forget those from which none came for a day."""
+        for code, source in enumerate(block.sources):
+            times = block.time[block.source == code]
+            if len(times):
+                self.sources[source] = max(int(times.max()), self.sources.get(source, -1))
+        if len(self.sources) > 1:
+            since = max(self.sources.values()) - DAY_MS
+            self.sources = {source: at for source, at in self.sources.items() if at >= since}
+
+    def fill(self, block: Block, limit: int) -> None:
+        """Shorten the gaps that wait by events that fell into them."""
+        left: list[tuple[LastEvent, LastEvent]] = []
+        for before, after in self.waiting:
+            rows = np.flatnonzero((block.time > before.at) & (block.time < after.at))
+            inside = [
+                _last_event(block, row, before.seen)
+                for row in rows[np.argsort(block.time[rows], kind="stable")].tolist()
+            ]
+            left += [pair for pair in pairwise([before, *inside, after]) if pair[1].at - pair[0].at > limit]
+        self.waiting = left[:GAPS_MAX]
 
 
 class Silence:
-    """Watches the latest event time of every model against the latest of all."""
+    """Watches the latest event time of every model against the clocks of its sources."""
 
     def __init__(self) -> None:
-        self._states: dict[str, _State] = {}
-        self._watermark = -1
+        self._models: dict[str, Model] = {}
+        self._marks: dict[Partition | None, dict[Partition, Mark]] = {}
         self._restored: set[str] = set()
         self.changed: set[str] = set()
         """Models that fell silent or came back since somebody last took note."""
 
-    def of(self, model: str) -> _State | None:
+    def of(self, model: str) -> Model | None:
         """Return what is known of a model."""
-        return self._states.get(model)
+        return self._models.get(model)
 
-    def restore(self, model: str, state: _State) -> None:
+    def restore(self, model: str, found: Model) -> None:
         """Go on with a model.
 
-        That it fell silent was put away when it was told; so rows that were read before tell nothing new of that.
+        That it fell silent was put away when it was told; so what was read before tells nothing new of that.
         """
-        self._states[model] = state
+        self._models[model] = found
         self._restored.add(model)
-        self._watermark = max(self._watermark, state.latest)
 
     def forget(self, model: str) -> None:
         """Watch a model no longer."""
-        self._states.pop(model, None)
+        self._models.pop(model, None)
         self._restored.discard(model)
 
-    def update(self, blocks: list[Block], traffic: Mapping[str, Traffic]) -> list[tuple[int, Alert]]:
-        """Take the blocks of a batch, after ``traffic`` took them; return alerts with their place in the batch."""
-        clock = _Clock(blocks, self._watermark)
+    def update(
+        self, blocks: list[Block], traffic: Mapping[str, Traffic], log: Partition | None = None
+    ) -> list[tuple[int, Alert]]:
+        """Take the blocks of a batch, after ``traffic`` took them; return alerts with their place in the batch.
+
+        Parameters
+        ----------
+        log
+            The partition of the exchange that they came by. None: they are all that was read, in order, and each event shows
+            that time has passed for the other models of its source as well.
+        """
+        marks = self._marks.setdefault(log, {})
+        rows = _Rows(blocks, marks if log is None else {})
         mine = {block.model: block for block in blocks if block.model in traffic}
         for model, block in mine.items():
-            self._states.setdefault(model, _State(int(block.time[0])))
+            self._models.setdefault(model, Model(LastEvent(int(block.time[0])))).came(block)
         told: list[tuple[int, Alert]] = []
-        for model, state in self._states.items():
-            was_silent = state.silent
-            watch = _Watch(traffic[model], state, clock, restored=model in self._restored)
-            found = watch.run(mine.get(model))
-            if found or state.silent != was_silent:
+        for model in self._models if log is None else mine:
+            found = self._models[model]
+            before = found.silent, len(found.waiting)
+            alerts = _Watch(traffic[model], found, rows, marks, restored=model in self._restored).run(mine.get(model))
+            if alerts or before != (found.silent, len(found.waiting)):
                 self.changed.add(model)
-            told += found
-        self._watermark = clock.last
+            told += alerts
+        if log is None:
+            marks |= rows.marks()
         return told
 
-    def idle(self, now_ms: int, traffic: Mapping[str, Traffic]) -> list[Alert]:
-        """Return the alerts of models silent for too long by the clock; an event would have told the same.
+    def mark(self, marks: Marks, models: Iterable[str], traffic: Mapping[str, Traffic]) -> list[Alert]:
+        """Take the clocks of some sources; return the alerts of models that are silent by these.
 
-        Recorded events that are played have stopped long ago by the clock: of those it says nothing.
+        Parameters
+        ----------
+        models
+            Those whose events up to these clocks were all seen.
         """
-        alerts = []
-        for model, state in self._states.items():
-            limit = traffic[model].silence_ms
-            late = now_ms - state.latest - limit if limit is not None else -1
-            if limit is not None and not state.silent and 0 < late < IDLE_AGE_MAX_MS:
-                state.silent = True
+        known = self._marks.setdefault(marks.log, {})
+        for source, mark in marks.sources.items():
+            latest = max(mark.latest, known[source].latest) if source in known else mark.latest
+            known[source] = Mark(latest, mark.waited)
+        told: list[Alert] = []
+        for model in models:
+            found = self._models.get(model)
+            if found is None or model not in traffic or found.sources.keys().isdisjoint(marks.sources):
+                continue
+            if marks.muted and model in self._restored:
+                continue
+            alerts = _said(traffic[model], found, found.clock(known, marks.at))
+            if alerts:
                 self.changed.add(model)
-                block = _nothing(model, state.latest + limit)
-                alert = traffic[model].silence(block, 0, state.gap(opens=True, at=state.latest + limit))
-                alerts.append(replace(alert, position={}))
-        return alerts
+            told += [] if marks.muted else alerts
+        return told
+
+    def left(self, log: Partition) -> None:
+        """Forget what a partition of the exchange said of sources."""
+        self._marks.pop(log, None)
+
+    def models(self) -> list[str]:
+        """Those that are watched."""
+        return list(self._models)
+
+
+def _said(traffic: Traffic, found: Model, clock: int) -> list[Alert]:
+    """What is to be said of a model when its sources have come to ``clock``: gaps that waited, and that it is silent."""
+    limit = traffic.silence_ms
+    if limit is None:
+        return []
+    alerts: list[Alert] = []
+    while found.waiting and clock > found.waiting[0][0].at + limit:
+        before, after = found.waiting.pop(0)
+        alerts += [_opened(traffic, before, limit), _closed(traffic, before, after)]
+    if not found.silent and clock > found.last.at + limit:
+        found.silent = True
+        alerts.append(_opened(traffic, found.last, limit))
+    return alerts
+
+
+def _opened(traffic: Traffic, last: LastEvent, limit: int) -> Alert:
+    return _alert(
+        traffic, last, last, Gap(opens=True, since=last.at, at=last.at + limit, seen=last.seen, version=last.version)
+    )
+
+
+def _closed(traffic: Traffic, last: LastEvent, first: LastEvent) -> Alert:
+    gap = Gap(opens=False, since=last.at, at=first.at, seen=last.seen, version=last.version)
+    return _alert(traffic, last, first, gap)
+
+
+def _alert(traffic: Traffic, last: LastEvent, told: LastEvent, gap: Gap) -> Alert:
+    """An alert of a gap after ``last``; its position is that of ``told``, the model's event at the end of the gap that it is about."""
+    alert = traffic.silence(_nothing(traffic.model, gap.at, last.seen), gap)
+    return replace(alert, position={} if told.source is None else dict(told.source.position(told.offset)))
 
 
 class _Watch:
     """One model over one batch."""
 
-    def __init__(self, traffic: Traffic, state: _State, clock: _Clock, *, restored: bool) -> None:
-        self._traffic, self._state, self._clock, self._restored = traffic, state, clock, restored
+    def __init__(
+        self, traffic: Traffic, found: Model, rows: _Rows, marks: Mapping[Partition, Mark], *, restored: bool
+    ) -> None:
+        self._traffic, self._found, self._rows = traffic, found, rows
+        self._clocks = rows.clocks(found, marks)
+        self._restored = restored
         self._told: list[tuple[int, Alert]] = []
 
     def run(self, block: Block | None) -> list[tuple[int, Alert]]:
-        state, clock, limit = self._state, self._clock, self._traffic.silence_ms
+        found, rows, limit = self._found, self._rows, self._traffic.silence_ms
         at = 0
         if block is not None:
-            before, seen = state.latest, state.seen
-            latest = np.maximum.accumulate(np.concatenate([[before], block.time]))
-            long = np.diff(latest) > (limit if limit is not None else np.iinfo(np.int64).max)
-            for row in np.flatnonzero(long | (state.silent & (np.diff(latest) > 0) & (latest[:-1] == before))).tolist():
-                self._move(state, int(latest[row]), seen + row, block, row - 1)
-                end = clock.after(int(block.order[row]))
-                self._open(limit, at if row == 0 else clock.after(int(block.order[row - 1])), end)
-                self._close(int(latest[row + 1]), block, row)
-            self._move(state, int(latest[-1]), seen + len(block), block, len(block) - 1)
-            at = clock.after(int(block.order[-1]))
-        self._open(limit, at, len(clock.orders))
+            if found.waiting and limit is not None:
+                found.fill(block, limit)
+            seen = found.last.seen
+            latest = np.maximum.accumulate(np.concatenate([[found.last.at], block.time]))
+            later = np.diff(latest) > 0
+            places = np.maximum.accumulate(np.where(later, np.arange(len(block)), -1))
+            ends = np.searchsorted(rows.orders, block.order, "right")
+            row = -1
+            while (row := self._next(row + 1, latest, later, ends)) < len(block):
+                self._move(block, int(places[row - 1]) if row else -1, seen + row)
+                self._open(at, int(ends[row]))
+                self._close(block, row, seen)
+                at = int(ends[row])
+            self._move(block, int(places[-1]), seen + len(block))
+            at = at if found.waiting else int(ends[-1])
+        self._open(at, len(rows))
         return self._told
 
-    @staticmethod
-    def _move(state: _State, latest: int, seen: int, block: Block, row: int) -> None:
-        state.latest, state.seen = latest, seen
+    def _next(self, row: int, latest: Ints, later: Bools, ends: Ints) -> int:
+        """The first event from ``row`` on that ends a silence; their number where none does."""
+        limit = self._traffic.silence_ms
+        if self._found.silent:
+            ending = later[row:]
+        elif limit is None:
+            return len(later)
+        else:
+            due = latest[row:-1] + limit
+            ending = later[row:] & ((latest[row + 1 :] > due) | (self._clocks[ends[row:] - 1] > due))
+        return row + (int(np.argmax(ending)) if ending.any() else len(ending))
+
+    def _move(self, block: Block, row: int, seen: int) -> None:
+        """Note how many events were seen, and the row that is the latest of them; -1 where none of these is."""
         if row >= 0:
-            state.version = block.versions.at(row)
+            self._found.last = _last_event(block, row, seen)
+        else:
+            self._found.last.seen = seen
 
-    def _open(self, limit: int | None, begin: int, end: int) -> None:
-        """Say so at the first event between ``begin`` and ``end`` which shows that the limit has passed."""
-        state, clock = self._state, self._clock
-        if limit is None or state.silent or begin >= end:
+    def _open(self, begin: int, end: int) -> None:
+        """Say what is to be said at the first rows between ``begin`` and ``end`` whose clocks show it."""
+        found, limit = self._found, self._traffic.silence_ms
+        while limit is not None and begin < end and (found.waiting or not found.silent):
+            since = found.waiting[0][0].at if found.waiting else found.last.at
+            begin += int(np.searchsorted(self._clocks[begin:end], since + limit, "right"))
+            if self._restored:
+                begin = self._rows.unmuted(begin, end)
+            if begin < end:
+                alerts = _said(self._traffic, found, int(self._clocks[begin]))
+                if not self._rows.muted[begin]:
+                    self._told += [(int(self._rows.orders[begin]), alert) for alert in alerts]
+
+    def _close(self, block: Block, row: int, seen: int) -> None:
+        """An event ends a silence; or a gap that is as long, but which another source may still fill."""
+        found, first = self._found, _last_event(block, row, seen + row + 1)
+        if not found.silent:
+            if len(found.waiting) < GAPS_MAX:
+                found.waiting.append((replace(found.last), first))
             return
-        at = begin + int(np.searchsorted(clock.marks[begin:end], state.latest + limit, "right"))
-        if self._restored:
-            at = clock.unmuted(at, end)
-        if at < end:
-            state.silent = True
-            block, row = clock.place(at)
-            self._tell(block, row, state.gap(opens=True, at=state.latest + limit))
-
-    def _close(self, now: int, block: Block, row: int) -> None:
-        if self._state.silent:
-            self._state.silent = False
-            self._tell(block, row, self._state.gap(opens=False, at=now))
-
-    def _tell(self, block: Block, row: int, gap: Gap) -> None:
-        alert = self._traffic.silence(block, row, gap)
+        found.silent = False
         if not block.muted[row]:
-            self._told.append((int(block.order[row]), alert))
+            self._told.append((int(block.order[row]), _closed(self._traffic, found.last, first)))
 
 
-def _nothing(model: str, at: int) -> Block:
+def _last_event(block: Block, row: int, seen: int) -> LastEvent:
+    source = block.sources[int(block.source[row])]
+    return LastEvent(int(block.time[row]), seen, block.versions.at(row), source, int(block.offset[row]))
+
+
+def _nothing(model: str, at: int, seen: int) -> Block:
     """A block of one row that no event stands behind."""
     zero = np.zeros(1, np.int64)
     code = np.zeros(1, np.int32)
@@ -157,7 +319,7 @@ def _nothing(model: str, at: int) -> Block:
         code,
         (Partition(""),),
         zero,
-        zero,
+        zero + seen,
         zero + 1,
         zero,
         np.zeros(1, np.bool_),
@@ -166,30 +328,51 @@ def _nothing(model: str, at: int) -> Block:
     )
 
 
-class _Clock:
-    """Event time over a batch, across models: at each row, the latest time so far."""
+class _Rows:
+    """The rows of a batch in order, across models, and the clocks of their sources at each."""
 
-    def __init__(self, blocks: list[Block], before: int) -> None:
-        orders = np.concatenate([block.order for block in blocks])
-        times = np.concatenate([block.time for block in blocks])
-        which = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
-        rows = np.concatenate([np.arange(len(block)) for block in blocks])
+    def __init__(self, blocks: list[Block], marks: Mapping[Partition, Mark]) -> None:
+        index: dict[Partition, int] = {}
+        for block in blocks:
+            for source in block.sources:
+                index.setdefault(source, len(index))
+        which = [np.array([index[source] for source in block.sources], np.int64)[block.source] for block in blocks]
+        orders: Ints = np.concatenate([block.order for block in blocks])
         by_order = np.argsort(orders, kind="stable")
         self.orders: Ints = orders[by_order]
-        self.marks: Ints = np.maximum.accumulate(np.maximum(times[by_order], before))
-        self._muted = np.concatenate([block.muted for block in blocks])[by_order]
-        self._which, self._rows, self._blocks = which[by_order], rows[by_order], blocks
-        self.last = int(self.marks[-1])
+        self.muted: Bools = np.concatenate([block.muted for block in blocks])[by_order]
+        self._times: Ints = np.concatenate([block.time for block in blocks])[by_order]
+        self._which, self._index = np.concatenate(which)[by_order], index
+        self._before = marks
+        self._known: dict[Partition, Ints] = {}
 
-    def after(self, order: int) -> int:
-        """Index of the first row behind this place."""
-        return int(np.searchsorted(self.orders, order, "right"))
+    def __len__(self) -> int:
+        return len(self.orders)
+
+    def clocks(self, found: Model, marks: Mapping[Partition, Mark]) -> Ints:
+        """(n,) the time up to which all of a model's sources are known, at each row."""
+        clocks = [self._clock(source, marks, found.sources[source]) for source in found.sources]
+        return np.minimum.reduce(clocks) if clocks else np.full(len(self), -1, np.int64)
+
+    def _clock(self, source: Partition, marks: Mapping[Partition, Mark], own: int) -> Ints:
+        if source in self._index:
+            return self._of(source)
+        mark = marks.get(source)
+        return np.full(len(self), own if mark is None else max(own, mark.latest), np.int64)
+
+    def _of(self, source: Partition) -> Ints:
+        known = self._known.get(source)
+        if known is None:
+            mark = self._before.get(source)
+            times = np.where(self._which == self._index[source], self._times, -1 if mark is None else mark.latest)
+            known = self._known[source] = np.maximum.accumulate(times)
+        return known
+
+    def marks(self) -> dict[Partition, Mark]:
+        """The clocks at the end of the batch."""
+        return {source: Mark(int(self._of(source)[-1])) for source in self._index}
 
     def unmuted(self, begin: int, end: int) -> int:
         """Index of the first row from ``begin`` on that was not read before; ``end`` where there is none before that."""
-        rows = np.flatnonzero(~self._muted[begin:end])
+        rows = np.flatnonzero(~self.muted[begin:end])
         return begin + int(rows[0]) if len(rows) else end
-
-    def place(self, at: int) -> tuple[Block, int]:
-        """Block and row of the row with this index."""
-        return self._blocks[int(self._which[at])], int(self._rows[at])

@@ -10,7 +10,7 @@ from streamdrift.blocks.block import Coded, coded
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.duplicates import Duplicates, RecentIds, _Band
 from streamdrift.detect.given import Given
-from streamdrift.detect.silence import _State
+from streamdrift.detect.silence import LastEvent, Model
 from streamdrift.detect.specs import SERIES, made, plain
 from streamdrift.detect.traffic import Traffic, TrafficSettings, _Rate, _Shares
 from streamdrift.state.codec import Specs, joined
@@ -23,6 +23,8 @@ _TRAFFIC = (
 _RATE = ("reference", "_scan", "_lane", "longest_s", "mean_s", "silence_ms", "_threshold")
 _SHARES = ("_names", "_shares", "_scan", "_lanes", "_threshold", "_n")
 _BAND = (*("identity", "_beyond", "within", "_least", "_wanted", "_seen", "_open", "_flagged", "_since", "_expected"),)
+_SILENCE = ("latest", "seen", "version", "source", "offset", "silent", "sources", "waiting")
+_last = attrgetter("at", "seen", "version", "source", "offset")
 _traffic, _band = attrgetter(*_TRAFFIC, "_gaps", "_codes"), attrgetter("_flags", "_lane", "_rows", *_BAND)
 
 
@@ -73,9 +75,24 @@ def _make_recent(kept: Fields, given: Given) -> RecentIds:
     return recent
 
 
+def _make_model(kept: Fields, given: Given) -> Model:
+    del given
+    last = LastEvent(kept["latest"], kept["seen"], kept["version"], kept["source"], kept["offset"])
+    return Model(last, kept["silent"], dict(kept["sources"]), list(kept["waiting"]))
+
+
 TRAFFIC = (
     plain("coded", Coded),
-    plain("silence", _State),
+    plain("last_event", LastEvent),
+    Spec(
+        "silence",
+        Model,
+        _SILENCE,
+        ("last",),
+        take=lambda found: (*_last(found.last), found.silent, dict(sorted(found.sources.items())), found.waiting),
+        make=_make_model,
+        later={"source": None, "offset": 0, "sources": {}, "waiting": []},
+    ),
     Spec(
         "traffic_settings",
         TrafficSettings,

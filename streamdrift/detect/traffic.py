@@ -2,8 +2,7 @@
 
 Rate: the gaps between events are a series like any other, scanned by rank. Shares: each segment is a 0/1 score over the
 model's events, scanned downwards, against its share in the reference window; so the model's own day and night don't
-matter. Events that come twice: ``duplicates``. Silence: a gap far longer than any in the reference window, noticed as soon as any other event shows that the time has
-passed; what it says depends on the last event before it alone.
+matter. Events that come twice: ``duplicates``. Silence, a gap far longer than any in the reference window: ``silence``.
 """
 
 from __future__ import annotations
@@ -140,11 +139,8 @@ class Traffic:
         """Gap beyond which the model counts as silent; None while that is being learned."""
         return None if self._first_rate is None else self._first_rate.silence_ms
 
-    def silence(self, block: Block, row: int, gap: Gap) -> Alert:
-        """Alert that events stopped, or that they came again.
-
-        It says the same whichever event showed it; this row is only where that event stands.
-        """
+    def silence(self, block: Block, gap: Gap) -> Alert:
+        """Alert that events stopped, or that they came again: of the one row of this block, behind which no event stands."""
         rate = self._first_rate
         if rate is None:
             raise RuntimeError("silence was judged before it was learned")
@@ -164,7 +160,7 @@ class Traffic:
             {"n": rate.reference.n, "longest_gap_s": round(rate.longest_s, 3), "mean_gap_s": round(rate.mean_s, 3)},
             {"n": 0, "gap_s": round(seconds, 3)},
         )
-        alert = self._alert({}, change, block, row, gap.seen - row - 1)
+        alert = self._alert({}, change, block, 0, gap.seen - 1)
         if alert is None:
             raise RuntimeError("silence opens or ends, and is not looked at in between")
         return replace(alert, detected_at=gap.at, model={"name": self.model, "version": gap.version})

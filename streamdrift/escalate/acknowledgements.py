@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sqlalchemy import func, select
+
 from streamdrift.escalate.database import Database
+from streamdrift.escalate.tables import acknowledgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +38,23 @@ class Acknowledgements:
 
     def get(self, incident_id: str) -> Acknowledgement | None:
         """Return that of an incident; None where nobody acknowledged it."""
+        c = acknowledgements.c
         rows = self._database.execute(
-            "SELECT incident_id, at, rebaseline, published FROM acknowledgements WHERE incident_id = ?", [incident_id]
+            select(c.incident_id, c.at, c.rebaseline, c.published).where(c.incident_id == incident_id)
         )
         return Acknowledgement(rows[0][0], rows[0][1], rows[0][2], bool(rows[0][3])) if rows else None
 
     def put(self, incident_id: str, at: float, order: bytes | None) -> Acknowledgement:
         """Record one; what was recorded before stays, and so does its order. Return what there is now."""
-        self._database.execute(
-            "INSERT INTO acknowledgements (incident_id, at, rebaseline) VALUES (?, ?, ?) ON CONFLICT (incident_id) "
-            "DO UPDATE SET rebaseline = coalesce(rebaseline, excluded.rebaseline)",
-            [incident_id, at, order],
+        put = self._database.insert(acknowledgements).values(
+            incident_id=incident_id, at=at, rebaseline=order, published=False
         )
+        kept = func.coalesce(acknowledgements.c.rebaseline, put.excluded.rebaseline)
+        self._database.execute(put.on_conflict_do_update(index_elements=["incident_id"], set_={"rebaseline": kept}))
         found = self.get(incident_id)
         return Acknowledgement(incident_id, at, order) if found is None else found
 
     def published(self, incident_id: str) -> None:
         """Note that the order was written."""
-        self._database.execute("UPDATE acknowledgements SET published = 1 WHERE incident_id = ?", [incident_id])
+        mine = acknowledgements.c.incident_id == incident_id
+        self._database.execute(acknowledgements.update().where(mine).values(published=True))

@@ -1,90 +1,69 @@
-"""One SQLite file that survives any crash, and what goes wrong with it in sentences."""
+"""One database that survives any crash, held by one worker, and what goes wrong with it in sentences.
+
+``sqlite`` and ``postgresql`` say what is different about the two. Statements are SQLAlchemy's; outside of ``transaction``
+each stands for itself.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from streamdrift.errors import Fatal, InputProblem
+from sqlalchemy import Connection, Executable, Table, func, inspect, select, text
+from sqlalchemy.dialects import postgresql as _postgresql
+from sqlalchemy.dialects import sqlite as _sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-VERSION = 3
-MEMORY = Path(":memory:")
-BUSY_S = 10.0
-"""How long a reader, such as a backup, may hold us up."""
+from streamdrift.errors import InputProblem, StreamdriftError
+from streamdrift.escalate import tables
+from streamdrift.escalate.migrations import STEPS, VERSION
 
-SCHEMA = """
-BEGIN IMMEDIATE;
-CREATE TABLE schema (version INTEGER NOT NULL);
-CREATE TABLE incidents (
-  incident_id TEXT PRIMARY KEY, model TEXT NOT NULL, status TEXT NOT NULL, severity TEXT NOT NULL,
-  opened_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, onset_at INTEGER NOT NULL,
-  paged TEXT, pages INTEGER NOT NULL, recorded_at REAL NOT NULL
-);
-CREATE INDEX incidents_open ON incidents (model) WHERE status = 'open';
-CREATE TABLE signals (
-  incident_id TEXT NOT NULL REFERENCES incidents ON DELETE CASCADE,
-  series_id TEXT NOT NULL, reason TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('firing', 'resolved', 'beyond')), alert BLOB,
-  UNIQUE (incident_id, series_id, reason)
-);
-CREATE TABLE alerts (
-  alert_id TEXT PRIMARY KEY, series_id TEXT NOT NULL, status TEXT NOT NULL, detected_at INTEGER NOT NULL,
-  incident_id TEXT, action TEXT NOT NULL, reason TEXT NOT NULL, recorded_at REAL NOT NULL, opening TEXT
-);
-CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved';
-CREATE TABLE outbox (
-  sequence INTEGER PRIMARY KEY AUTOINCREMENT, delivery_id TEXT NOT NULL UNIQUE,
-  incident_id TEXT NOT NULL, receiver TEXT NOT NULL,
-  action TEXT NOT NULL CHECK (action IN ('trigger', 'resolve')), dedup_key TEXT NOT NULL, payload BLOB NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'dead')), attempts INTEGER NOT NULL DEFAULT 0,
-  uncertain INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, next_attempt_at REAL NOT NULL,
-  outcome TEXT NOT NULL DEFAULT ''
-);
-CREATE INDEX outbox_pending ON outbox (receiver, dedup_key, sequence) WHERE state = 'pending';
-CREATE INDEX outbox_incident ON outbox (incident_id, receiver);
-CREATE TABLE offsets (
-  topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL, PRIMARY KEY (topic, partition)
-);
-CREATE TABLE acknowledgements (
-  incident_id TEXT PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, at REAL NOT NULL,
-  rebaseline BLOB, published INTEGER NOT NULL DEFAULT 0
-);
-INSERT INTO schema VALUES (3);
-COMMIT;
-"""
-LATER = {
-    1: """
-BEGIN IMMEDIATE;
-ALTER TABLE alerts ADD COLUMN opening TEXT;
-CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved';
-UPDATE schema SET version = 2;
-COMMIT;
-""",
-    2: """
-BEGIN IMMEDIATE;
-CREATE TABLE acknowledgements (
-  incident_id TEXT PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, at REAL NOT NULL,
-  rebaseline BLOB, published INTEGER NOT NULL DEFAULT 0
-);
-UPDATE schema SET version = 3;
-COMMIT;
-""",
-}
-"""What makes the next version of each."""
+Upsert = _sqlite.Insert | _postgresql.Insert
+
+
+class Place(Protocol):
+    """Where a ledger is. An instance holds what makes it ours alone, from ``open`` to ``release``."""
+
+    @property
+    def begin(self) -> tuple[str, ...]:
+        """What begins a transaction that no other writer is beside."""
+        ...
+
+    @property
+    def first_version(self) -> int:
+        """Of the versions that it could ever have had."""
+        ...
+
+    @property
+    def choose(self) -> str:
+        """What to do, where this one is not to be used."""
+        ...
+
+    def __str__(self) -> str:
+        """Return its name, without secrets."""
+        ...
+
+    def open(self, *, shared: bool) -> Connection:
+        """Connect, in autocommit; claim it unless it is shared."""
+        ...
+
+    def told(self, error: SQLAlchemyError, *, shared: bool) -> StreamdriftError:
+        """Return what went wrong."""
+        ...
+
+    def release(self) -> None:
+        """Let go of what ``open`` claimed; a second call does nothing."""
+        ...
 
 
 class Database:
-    """The file, opened by one worker alone.
+    """The ledger's database, opened by one worker alone.
 
     Parameters
     ----------
-    path
-        Made where there is none, readable by its owner only; ``:memory:`` keeps it in memory.
+    place
+        A file or a database; ``places.place_of`` makes it from the setting.
     shared
         Open it beside the worker that uses it, for a moment: it must be there, and of this version.
 
@@ -92,121 +71,115 @@ class Database:
     ------
     InputProblem
         It can't be opened, read or written, or is of a later version; from any method.
+    Standby
+        Another worker has it, and it may be waited for.
+    Retriable, OutOfReach
+        The database's server went away, or isn't there.
     """
 
-    def __init__(self, path: Path, *, shared: bool = False) -> None:
-        self.path, self._shared = path, shared
-        self._lock: int | None = None
-        if shared and not path.is_file():
-            raise InputProblem(f"there is no ledger {path}; name the file of the escalation worker in {SETTING}")
-        if path != MEMORY and not shared:
-            self._lock = _claimed(path)
+    def __init__(self, place: Place, *, shared: bool = False) -> None:
+        self.place, self._shared = place, shared
+        self._lost: StreamdriftError | None = None
+        self._connection: Connection | None = None
         try:
-            self._connection = self._open()
-        except Fatal:
-            self._release()
+            with self._sentences():
+                self._connection = place.open(shared=shared)
+            self._check_version()
+        except BaseException:
+            self.close()
             raise
 
-    def _open(self) -> sqlite3.Connection:
-        with self._sentences():
-            connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            try:
-                connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-                self._check_version(connection)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
+    # Versions --------------------------------------------------------------------------------------------------------
 
-    def _check_version(self, connection: sqlite3.Connection) -> None:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if not tables and not self._shared:
-            connection.executescript(SCHEMA)
-            return
-        if "schema" not in tables:
-            raise InputProblem(f"{self.path} is a database, but no ledger of streamdrift; {CHOOSE}")
-        ((version,),) = connection.execute("SELECT max(version) FROM schema")
-        while version in LATER and not self._shared:
-            connection.executescript(LATER[version])
-            version += 1
-        if self._shared and version in LATER:
+    def _check_version(self) -> None:
+        with self.transaction():  # two that come at once make it once
+            with self._sentences():
+                names = set(inspect(self._connected()).get_table_names())
+            if not names and not self._shared:
+                self._make()
+                return
+            if not names:
+                raise InputProblem(f"the ledger {self.place} is empty; {OPENED_FIRST}")
+            if tables.schema.name not in names:
+                raise InputProblem(f"{self.place} is a database, but no ledger of streamdrift; {self.place.choose}")
+            self._migrate()
+
+    def _make(self) -> None:
+        with self._sentences():
+            tables.METADATA.create_all(self._connected(), checkfirst=False)
+        self.execute(tables.schema.insert().values(version=VERSION))
+
+    def _migrate(self) -> None:
+        ((version,),) = self.execute(select(func.max(tables.schema.c.version)))
+        known = range(self.place.first_version, VERSION)
+        if self._shared and version in known:
             raise InputProblem(
-                f"the ledger {self.path} has version {version}, and this streamdrift works on {VERSION}; "
-                "let `streamdrift escalate` of this version open it first"
+                f"the ledger {self.place} has version {version}, and this streamdrift works on {VERSION}; {OPENED_FIRST}"
             )
+        if version != VERSION and version not in known:
+            raise InputProblem(
+                f"the ledger {self.place} has version {version}, and this streamdrift knows {VERSION}; "
+                f"run the streamdrift that wrote it, or {self.place.choose}"
+            )
+        for step in range(version, VERSION):
+            for statement in STEPS[step]:
+                self.execute(text(statement))
         if version != VERSION:
-            raise InputProblem(
-                f"the ledger {self.path} has version {version}, and this streamdrift knows {VERSION}; "
-                f"run the streamdrift that wrote it, or {CHOOSE}"
-            )
+            self.execute(tables.schema.update().values(version=VERSION))
+
+    # Statements ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside, or nothing."""
-        self.execute("BEGIN IMMEDIATE")
+        """Everything inside, or nothing; other writers wait."""
+        begin, *then = self.place.begin
+        self.execute(text(begin))
         try:
+            for statement in then:
+                self.execute(text(statement))
             yield
-            self.execute("COMMIT")
+            self.execute(text("COMMIT"))
         except BaseException:
-            with suppress(sqlite3.Error):  # a full disk has rolled it back already
-                self._connection.execute("ROLLBACK")
+            with suppress(SQLAlchemyError, StreamdriftError):  # a full disk has rolled it back already
+                self._connected().execute(text("ROLLBACK"))
             raise
 
-    def execute(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+    def execute(self, statement: Executable) -> list[tuple[Any, ...]]:
         """Run one statement; return all its rows."""
         with self._sentences():
-            return self._connection.execute(sql, tuple(values)).fetchall()
+            result = self._connected().execute(statement)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def insert(self, table: Table) -> Upsert:
+        """Begin an INSERT that may say what is done ``on_conflict``."""
+        if self._connected().dialect.name == "sqlite":
+            return _sqlite.insert(table)
+        return _postgresql.insert(table)
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is undone. A second call does nothing."""
-        with suppress(sqlite3.Error):
-            self._connection.close()
-        self._release()
+        """Let go of it; what was not committed is undone. A second call does nothing."""
+        if self._connection is not None:
+            with suppress(SQLAlchemyError):
+                self._connection.close()
+            self._connection = None
+            self._lost = InputProblem(f"the ledger {self.place} is closed")
+        self.place.release()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _connected(self) -> Connection:
+        """The one connection there ever is: what claims the ledger is bound to it, so another would write unclaimed."""
+        if self._lost is not None or self._connection is None:
+            raise self._lost or InputProblem(f"the ledger {self.place} is closed")
+        return self._connection
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as e:
-            raise InputProblem(f"the ledger {self.path} {_cause(e)}") from None
+        except SQLAlchemyError as e:
+            told = self.place.told(e, shared=self._shared)
+            if isinstance(e, DBAPIError) and e.connection_invalidated:
+                self._lost = told
+            raise told from None
 
 
-SETTING = "STREAMDRIFT_ESCALATE__LEDGER"
-CHOOSE = f"name another file in {SETTING}"
-
-
-def _claimed(path: Path) -> int:
-    """Make the file and the lock beside it, which ends with the process: two workers would page twice."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as e:
-        raise InputProblem(f"the ledger {path} can't be opened: {e.strerror}; make it writable, or {CHOOSE}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise InputProblem(
-            f"the ledger {path} is in use by another escalation worker; stop that one, or {CHOOSE}"
-        ) from None
-    return lock
-
-
-def _cause(error: sqlite3.Error) -> str:
-    text = str(error)
-    if "full" in text or "disk I/O" in text:
-        return f"can't be written ({text}); free some space, nothing recorded is lost"
-    if "not a database" in text or "malformed" in text or "corrupt" in text:
-        return (
-            f"is damaged ({text}); restore it from a backup, or move it away: a new one begins at the committed offsets"
-        )
-    if "locked" in text:
-        return f"was held by another process for more than {BUSY_S:g} s; stop that one"
-    if "readonly" in text or "unable to open" in text:
-        return f"can't be written ({text}); make it and its folder writable, or {CHOOSE}"
-    return f"can't be used ({text})"
+OPENED_FIRST = "let `streamdrift escalate` of this version open it first"

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.escalate.outbox import Delivery, Outbox
-from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Permanent, Receiver, RetryAt
+from streamdrift.escalate.receivers.base import (
+    REFERENCE_LENGTH_MAX,
+    Ambiguous,
+    Delivered,
+    Outcome,
+    Permanent,
+    Receiver,
+    RetryAt,
+)
 from streamdrift.escalate.retry import RETRY_AFTER_MAX_S, backoff_s
 from streamdrift.ports import Clock
 from streamdrift.settings import RetrySettings
@@ -55,9 +64,9 @@ class Deliverer:
 
     def _attempt(self, receiver: Receiver, delivery: Delivery) -> Outcome:
         try:
-            return receiver.send(delivery.page, self._clock.now())
+            return receiver.send(replace(delivery.page, uncertain=delivery.uncertain), self._clock.now())
         except Exception as e:  # noqa: BLE001 - a bug in one receiver must not silence the others; its words may hold a secret
-            return Ambiguous(f"the receiver has a bug: {type(e).__name__}")
+            return Ambiguous(reason=f"the receiver has a bug: {type(e).__name__}")
 
     def _note(self, delivery: Delivery, outcome: Outcome) -> None:
         attempts = delivery.attempts + 1
@@ -65,20 +74,30 @@ class Deliverer:
         told = outcome.reason[:REASON_LENGTH_MAX]
         self._metrics.deliveries.labels(delivery.receiver, outcome.name).inc()
         if isinstance(outcome, Delivered):
-            self._outbox.settle(delivery, "done", f"delivered ({told})" if told else "delivered", uncertain=True)
+            named = self._reference(delivery, outcome)
+            said = f"delivered ({told})" if told else "delivered"
+            self._outbox.settle(delivery, "done", said, uncertain=True, reference=named)
             self._say("page delivered", delivery, told)
         elif isinstance(outcome, Permanent) or attempts >= self._settings.attempts_max:
             self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
             self._metrics.deliveries.labels(delivery.receiver, "dead").inc()
             self._say("page is dead: it will not be delivered", delivery, told, level="error")
         else:
-            wish_s = outcome.seconds if isinstance(outcome, RetryAt) else None
+            wish_s = outcome.seconds if isinstance(outcome, RetryAt | Ambiguous) else None
             wait_s = backoff_s(self._settings, delivery.page.delivery_id, attempts, wish_s)
             at = self._clock.now() + wait_s
             self._outbox.settle(delivery, "pending", told, uncertain=uncertain, next_attempt_at=at)
-            pause_s = self._settings.initial_s / 2 if wish_s is None else min(wish_s, RETRY_AFTER_MAX_S)
+            asked = wish_s is not None and isinstance(outcome, RetryAt)
+            pause_s = min(wish_s or 0.0, RETRY_AFTER_MAX_S) if asked else self._settings.initial_s / 2
             self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
             self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
+
+    def _reference(self, delivery: Delivery, outcome: Delivered) -> str | None:
+        if outcome.reference is None or len(outcome.reference) <= REFERENCE_LENGTH_MAX:
+            return outcome.reference
+        self._metrics.limit_hits.labels("reference_length_max").inc()
+        self._say("reference not kept: it is too long", delivery, "", level="warning", length=len(outcome.reference))
+        return None
 
     def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
         getattr(self._log, level)(

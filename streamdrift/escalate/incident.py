@@ -7,6 +7,8 @@ from typing import Literal
 
 from streamdrift.alerts import Alert, Severity
 
+Status = Literal["open", "acknowledged", "mitigating", "resolved"]
+"""Where an incident stands. All but the last take in alerts."""
 RANK: dict[str, int] = {"info": 0, "warning": 1, "critical": 2}
 BAND = 4
 """So many times as many features, or as much traffic, are worth another page."""
@@ -84,11 +86,15 @@ class Incident:
         What was paged so far; None where nobody was.
     pages
         Number of pages, each with a dedup key of its own.
+    reopened
+        How often it came back after it was resolved.
+    resolved_at
+        When it ended last; None while it goes on.
     """
 
     incident_id: str
     model: str
-    status: Literal["open", "resolved"]
+    status: Status
     severity: Severity
     opened_at: int
     updated_at: int
@@ -98,6 +104,13 @@ class Incident:
     beyond: frozenset[str] = frozenset()
     paged: Reach | None = None
     pages: int = 0
+    reopened: int = 0
+    resolved_at: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on: nobody is done with it, and alerts may join it."""
+        return self.status != "resolved"
 
     @property
     def firing(self) -> tuple[Alert, ...]:

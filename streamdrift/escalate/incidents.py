@@ -6,11 +6,18 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from sqlalchemy import ColumnElement, func, select
+
 from streamdrift.alerts import Alert
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident, Reach
+from streamdrift.escalate.tables import incidents, signals
 
-_COLUMNS = "incident_id, model, status, severity, opened_at, updated_at, onset_at, paged, pages"
+_PLAIN = ("model", "status", "severity", "opened_at", "updated_at", "onset_at", "pages", "reopened", "resolved_at")
+"""Fields that are columns of the same name."""
+_FIXED = frozenset({"model", "opened_at"})
+_SELECTED = select(incidents.c.incident_id, incidents.c.paged, *(incidents.c[name] for name in _PLAIN))
+_OPEN = incidents.c.status != "resolved"
 
 
 class Incidents:
@@ -20,81 +27,61 @@ class Incidents:
         self._database = database
 
     def opened(self, model: str) -> list[Incident]:
-        """Return the open incidents of one model."""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM incidents WHERE model = ? AND status = 'open'", [model])  # noqa: S608 - a constant
+        """Return the incidents of one model that go on, in the order in which they opened."""
+        order = (incidents.c.opened_at, incidents.c.incident_id)
+        rows = self._database.execute(_SELECTED.where(incidents.c.model == model, _OPEN).order_by(*order))
         return [self._incident(row) for row in rows]
 
     def get(self, incident_id: str) -> Incident | None:
         """Return one incident, open or resolved."""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM incidents WHERE incident_id = ?", [incident_id])  # noqa: S608 - a constant
+        rows = self._database.execute(_SELECTED.where(incidents.c.incident_id == incident_id))
         return self._incident(rows[0]) if rows else None
 
     def beginning_with(self, text: str) -> list[str]:
         """Return the ids that begin with a text; two at most."""
-        rows = self._database.execute(
-            "SELECT incident_id FROM incidents WHERE substr(incident_id, 1, ?) = ? LIMIT 2", [len(text), text]
-        )
+        begins = func.substr(incidents.c.incident_id, 1, len(text)) == text
+        rows = self._database.execute(select(incidents.c.incident_id).where(begins).limit(2))
         return [str(incident_id) for (incident_id,) in rows]
 
     def latest_open(self) -> str | None:
         """Return the id of the open incident that was told of last; None where none is open."""
-        rows = self._database.execute(
-            "SELECT incident_id FROM incidents WHERE status = 'open' ORDER BY updated_at DESC, incident_id LIMIT 1"
-        )
+        order = (incidents.c.updated_at.desc(), incidents.c.incident_id)
+        rows = self._database.execute(select(incidents.c.incident_id).where(_OPEN).order_by(*order).limit(1))
         return str(rows[0][0]) if rows else None
 
     def all(self) -> list[Incident]:
         """Return every incident that is kept, in the order in which they opened."""
-        rows = self._database.execute(f"SELECT {_COLUMNS} FROM incidents ORDER BY opened_at, incident_id")  # noqa: S608 - a constant
+        rows = self._database.execute(_SELECTED.order_by(incidents.c.opened_at, incidents.c.incident_id))
         return [self._incident(row) for row in rows]
 
     def _incident(self, row: tuple[Any, ...]) -> Incident:
-        signals = self._database.execute(
-            "SELECT series_id, reason, state, alert FROM signals WHERE incident_id = ? ORDER BY rowid", [row[0]]
+        incident_id, paged, *plain = row
+        c = signals.c
+        held = self._database.execute(
+            select(c.series_id, c.reason, c.state, c.alert).where(c.incident_id == incident_id).order_by(c.sequence)
         )
-        incident_id, model, status, severity, opened_at, updated_at, onset_at, paged, pages = row
         return Incident(
             incident_id,
-            model,
-            status,
-            severity,
-            opened_at,
-            updated_at,
-            onset_at,
-            alerts=tuple(Alert.from_cloudevent(alert) for _, _, state, alert in signals if state != "beyond"),
-            resolved=frozenset((series_id, reason) for series_id, reason, state, _ in signals if state == "resolved"),
-            beyond=frozenset(series_id for series_id, _, state, _ in signals if state == "beyond"),
+            alerts=tuple(Alert.from_cloudevent(alert) for _, _, state, alert in held if state != "beyond"),
+            resolved=frozenset((series_id, reason) for series_id, reason, state, _ in held if state == "resolved"),
+            beyond=frozenset(series_id for series_id, _, state, _ in held if state == "beyond"),
             paged=None if paged is None else Reach(**json.loads(paged)),
-            pages=pages,
+            **dict(zip(_PLAIN, plain, strict=True)),
         )
 
     def save(self, incident: Incident, before: Incident | None, now: float) -> None:
         """Write an incident over what it was before (None: it is new)."""
-        paged = None if incident.paged is None else json.dumps(asdict(incident.paged))
-        self._database.execute(
-            f"INSERT INTO incidents ({_COLUMNS}, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608 - a constant
-            "ON CONFLICT (incident_id) DO UPDATE SET status = excluded.status, severity = excluded.severity, "
-            "updated_at = excluded.updated_at, onset_at = excluded.onset_at, paged = excluded.paged, "
-            "pages = excluded.pages, recorded_at = excluded.recorded_at",
-            [
-                incident.incident_id,
-                incident.model,
-                incident.status,
-                incident.severity,
-                incident.opened_at,
-                incident.updated_at,
-                incident.onset_at,
-                paged,
-                incident.pages,
-                now,
-            ],
-        )
+        values: dict[str, Any] = {name: getattr(incident, name) for name in _PLAIN}
+        values |= {
+            "paged": None if incident.paged is None else json.dumps(asdict(incident.paged)),
+            "recorded_at": now,
+        }
+        put = self._database.insert(incidents).values(incident_id=incident.incident_id, **values)
+        changing = {name: value for name, value in values.items() if name not in _FIXED}
+        self._database.execute(put.on_conflict_do_update(index_elements=["incident_id"], set_=changing))
         old, new = _signals(before), _signals(incident)
-        for series_id, reason in old.keys() - new.keys():
-            self._database.execute(
-                "DELETE FROM signals WHERE incident_id = ? AND series_id = ? AND reason = ?",
-                [incident.incident_id, series_id, reason],
-            )
+        for key in old.keys() - new.keys():
+            self._database.execute(signals.delete().where(*_at(incident.incident_id, key)))
         for key, (state, alert) in new.items():
             if old.get(key) != (state, alert):
                 self._put(incident.incident_id, key, state, alert, old.get(key, ("", None))[1])
@@ -103,17 +90,21 @@ class Incidents:
         self, incident_id: str, key: tuple[str, str], state: str, alert: Alert | None, before: Alert | None
     ) -> None:
         """Write one signal; a new alert goes to the end of its incident, an update stays in place, as in memory."""
-        body = None if alert is None else alert.to_cloudevent()
+        here = _at(incident_id, key)
+        values = {"state": state, "alert": None if alert is None else alert.to_cloudevent()}
         if alert is not None and before is not None and alert.opening_id == before.opening_id:
-            self._database.execute(
-                "UPDATE signals SET state = ?, alert = ? WHERE incident_id = ? AND series_id = ? AND reason = ?",
-                [state, body, incident_id, *key],
-            )
-        else:
-            self._database.execute(
-                "INSERT OR REPLACE INTO signals (incident_id, series_id, reason, state, alert) VALUES (?, ?, ?, ?, ?)",
-                [incident_id, *key, state, body],
-            )
+            self._database.execute(signals.update().where(*here).values(**values))
+            return
+        self._database.execute(signals.delete().where(*here))
+        series_id, reason = key
+        self._database.execute(
+            signals.insert().values(incident_id=incident_id, series_id=series_id, reason=reason, **values)
+        )
+
+
+def _at(incident_id: str, key: tuple[str, str]) -> tuple[ColumnElement[bool], ...]:
+    series_id, reason = key
+    return (signals.c.incident_id == incident_id, signals.c.series_id == series_id, signals.c.reason == reason)
 
 
 def _signals(incident: Incident | None) -> dict[tuple[str, str], tuple[str, Alert | None]]:

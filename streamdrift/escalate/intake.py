@@ -139,7 +139,7 @@ class Intake:
 
     def _keep(self, mine: dict[str, Incident], incident: Incident) -> None:
         self._changed[incident.incident_id] = incident
-        if incident.status == "open":
+        if incident.is_open:
             mine[incident.incident_id] = incident
         else:
             mine.pop(incident.incident_id, None)
@@ -147,7 +147,7 @@ class Intake:
     def _put_aside(self, mine: dict[str, Incident]) -> None:
         """Close the quietest without a word to anybody: nothing says that it is over."""
         quietest = min(mine.values(), key=lambda incident: (incident.updated_at, incident.incident_id))
-        self._keep(mine, replace(quietest, status="resolved"))
+        self._keep(mine, replace(quietest, status="resolved", resolved_at=quietest.updated_at))
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:

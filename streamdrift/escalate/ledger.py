@@ -1,7 +1,7 @@
 """What the escalation worker must not forget: incidents, alerts taken, the outbox, and how far the topic is done.
 
-One SQLite file. ``transaction`` moves all of it together, so a crash anywhere leaves it as it was before the batch or
-after; what was recorded is delivered from the outbox afterwards.
+One SQLite file, or one PostgreSQL database. ``transaction`` moves all of it together, so a crash anywhere leaves it as it was
+before the batch or after; what was recorded is delivered from the outbox afterwards.
 """
 
 from __future__ import annotations
@@ -9,12 +9,17 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from sqlalchemy import ColumnElement, Table, exists, select
+
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
+from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
+from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, references, timeline
+from streamdrift.escalate.timeline import Timeline
 from streamdrift.ports import Partition
 
 KEPT_S = 30 * 86_400.0
@@ -26,8 +31,8 @@ class Ledger:
 
     Parameters
     ----------
-    path
-        The file; made where there is none. ``:memory:`` forgets at the end.
+    place
+        The file, made where there is none (``:memory:`` forgets at the end), or the URL of a database.
     outbox_max
         Deliveries that may wait for one receiver.
     shared
@@ -37,13 +42,18 @@ class Ledger:
     ------
     InputProblem
         It can't be opened, read or written, or is of a later version; from any method.
+    Standby
+        Another worker has it, and dies perhaps (PostgreSQL).
+    Retriable, OutOfReach
+        Its server went away, from any method, or isn't there.
     """
 
-    def __init__(self, path: Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
-        self._database = Database(path, shared=shared)
+    def __init__(self, place: str | Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
+        self._database = Database(place_of(place), shared=shared)
         self.acknowledgements = Acknowledgements(self._database)
         self.incidents = Incidents(self._database)
         self.outbox = Outbox(self._database, outbox_max)
+        self.timeline = Timeline(self._database)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, or nothing."""
@@ -52,72 +62,71 @@ class Ledger:
     def next_offset(self, partition: Partition) -> int | None:
         """Return the first offset of this partition that is not done; None where nothing of it was."""
         rows = self._database.execute(
-            "SELECT next_offset FROM offsets WHERE topic = ? AND partition = ?", [partition.name, partition.index]
+            select(offsets.c.next_offset).where(
+                offsets.c.topic == partition.name, offsets.c.partition == partition.index
+            )
         )
         return int(rows[0][0]) if rows else None
 
     def set_next_offset(self, partition: Partition, offset: int) -> None:
         """Note that everything before this offset is done."""
+        put = self._database.insert(offsets).values(topic=partition.name, partition=partition.index, next_offset=offset)
         self._database.execute(
-            "INSERT INTO offsets VALUES (?, ?, ?) "
-            "ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
-            [partition.name, partition.index, offset],
+            put.on_conflict_do_update(index_elements=["topic", "partition"], set_={"next_offset": offset})
         )
 
     def knows(self, alert_id: str) -> bool:
         """Whether this alert was taken before."""
-        return bool(self._database.execute("SELECT 1 FROM alerts WHERE alert_id = ?", [alert_id]))
+        return bool(self._database.execute(select(alerts.c.status).where(alerts.c.alert_id == alert_id)))
 
     def opening(self, alert_id: str) -> str:
         """Return the id of the alert that opened what this one updates; its own where it is not known to."""
-        rows = self._database.execute("SELECT opening FROM alerts WHERE alert_id = ?", [alert_id])
+        rows = self._database.execute(select(alerts.c.opening).where(alerts.c.alert_id == alert_id))
         return str(rows[0][0]) if rows and rows[0][0] else alert_id
 
     def ended(self, alert: Alert) -> bool:
         """Whether the end of this firing alert was taken before it."""
-        return bool(
-            self._database.execute(
-                "SELECT 1 FROM alerts WHERE status = 'resolved' AND opening IN (?, ?)",
-                [alert.opening_id, alert.alert_id],
-            )
-        )
+        ids = [alert.opening_id, alert.alert_id]
+        ends = select(alerts.c.alert_id).where(alerts.c.status == "resolved", alerts.c.opening.in_(ids)).limit(1)
+        return bool(self._database.execute(ends))
 
     def take(self, alert: Alert, decision: Decision, now: float) -> None:
         """Record that an alert was taken, and what was decided."""
-        incident_id = None if decision.incident is None else decision.incident.incident_id
         opening = alert.opening_id if alert.status == "firing" else self.opening(alert.resolves or alert.alert_id)
         if alert.updates:  # an end that named the update came first: it is that of what opened
-            self._database.execute(
-                "UPDATE alerts SET opening = ? WHERE status = 'resolved' AND opening = ?", [opening, alert.alert_id]
-            )
+            early = (alerts.c.status == "resolved", alerts.c.opening == alert.alert_id)
+            self._database.execute(alerts.update().where(*early).values(opening=opening))
         self._database.execute(
-            "INSERT INTO alerts (alert_id, series_id, status, detected_at, incident_id, action, reason, recorded_at, "
-            "opening) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                alert.alert_id,
-                alert.series_id,
-                alert.status,
-                alert.detected_at,
-                incident_id,
-                decision.action,
-                decision.reason,
-                now,
-                opening,
-            ],
+            alerts.insert().values(
+                alert_id=alert.alert_id,
+                series_id=alert.series_id,
+                status=alert.status,
+                detected_at=alert.detected_at,
+                incident_id=None if decision.incident is None else decision.incident.incident_id,
+                action=decision.action,
+                reason=decision.reason,
+                recorded_at=now,
+                opening=opening,
+            )
         )
 
     def prune(self, now: float) -> None:
-        """Forget what has been over for ``KEPT_S``."""
+        """Forget what has been over for ``KEPT_S``, and what was noted about incidents that are gone."""
         before = now - KEPT_S
+        gone = incidents.delete().where(incidents.c.status == "resolved", incidents.c.recorded_at < before)
         with self.transaction():
-            self._database.execute("DELETE FROM alerts WHERE recorded_at < ?", [before])
-            self._database.execute("DELETE FROM incidents WHERE status = 'resolved' AND recorded_at < ?", [before])
-            self._database.execute(
-                "DELETE FROM outbox WHERE state != 'pending' AND created_at < ? AND NOT EXISTS "
-                "(SELECT 1 FROM incidents WHERE incidents.incident_id = outbox.incident_id)",
-                [before],
-            )
+            self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
+            self._database.execute(gone)
+            for table in (timeline, references):
+                self._database.execute(table.delete().where(~exists().where(_of(table))))
+            old = (outbox.c.state != "pending", outbox.c.created_at < before)
+            self._database.execute(outbox.delete().where(*old, ~exists().where(_of(outbox))))
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Let go of it; a second call does nothing."""
         self._database.close()
+
+
+def _of(table: Table) -> ColumnElement[bool]:
+    """The incident that a row is about is there."""
+    return incidents.c.incident_id == table.c.incident_id

@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sqlalchemy import ColumnElement, exists, func, or_, select
+
 from streamdrift.alerts import digest
 from streamdrift.escalate import page
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Action, Page
+from streamdrift.escalate.tables import outbox, references
 
 State = Literal["pending", "done", "dead"]
 
@@ -21,6 +24,8 @@ OUTBOX_MAX = 10_000
 """Deliveries of one receiver that may wait; further ones are dead at once, and the other receivers go on."""
 FAR_S = 86_400.0
 """No wait is longer; one that seems to be was noted by a clock that has been set back since."""
+
+_PENDING = outbox.c.state == "pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Outbox:
         """Take in an incident's latest page, which stands for earlier ones not yet sent; False where there is no room."""
         self._cancel(incident.incident_id, receiver, "superseded by a later page")
         ((waiting,),) = self._database.execute(
-            "SELECT count(*) FROM outbox WHERE state = 'pending' AND receiver = ?", [receiver]
+            select(func.count()).select_from(outbox).where(_PENDING, outbox.c.receiver == receiver)
         )
         full = f"{waiting} deliveries were waiting for {receiver}" if waiting >= self._pending_max else ""
         self._add(incident.incident_id, receiver, "trigger", incident.dedup_keys[-1], payload, now, full)
@@ -78,21 +83,15 @@ class Outbox:
     def resolve(self, incident: Incident, receiver: str, payload: bytes, now: float) -> None:
         """Take in the end of every page that the receiver was, or may have been, told of."""
         self._cancel(incident.incident_id, receiver, "cancelled: resolved before it was delivered")
-        keys = self._database.execute(
-            "SELECT dedup_key FROM outbox WHERE incident_id = ? AND receiver = ? AND action = 'trigger' "
-            "AND uncertain ORDER BY sequence",
-            [incident.incident_id, receiver],
-        )
+        told = (*_to(incident.incident_id, receiver), outbox.c.action == "trigger", outbox.c.uncertain.is_(True))
+        keys = self._database.execute(select(outbox.c.dedup_key).where(*told).order_by(outbox.c.sequence))
         for (key,) in keys:
             # there are never more of them than triggers that had room
             self._add(incident.incident_id, receiver, "resolve", key, payload, now)
 
     def _cancel(self, incident_id: str, receiver: str, outcome: str) -> None:
-        self._database.execute(
-            "UPDATE outbox SET state = 'done', outcome = ? "
-            "WHERE incident_id = ? AND receiver = ? AND state = 'pending' AND action = 'trigger'",
-            [outcome, incident_id, receiver],
-        )
+        waiting = (*_to(incident_id, receiver), _PENDING, outbox.c.action == "trigger")
+        self._database.execute(outbox.update().where(*waiting).values(state="done", outcome=outcome))
 
     def _add(
         self,
@@ -104,47 +103,63 @@ class Outbox:
         now: float,
         dead: str = "",
     ) -> None:
-        self._database.execute(
-            "INSERT INTO outbox (delivery_id, incident_id, receiver, action, dedup_key, payload, state, outcome, "
-            "created_at, next_attempt_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (delivery_id) DO NOTHING",
-            [
-                digest(receiver, action, dedup_key),
-                incident_id,
-                receiver,
-                action,
-                dedup_key,
-                payload,
-                "dead" if dead else "pending",
-                dead,
-                now,
-                now,
-            ],
+        put = self._database.insert(outbox).values(
+            delivery_id=digest(receiver, action, dedup_key),
+            incident_id=incident_id,
+            receiver=receiver,
+            action=action,
+            dedup_key=dedup_key,
+            payload=payload,
+            state="dead" if dead else "pending",
+            outcome=dead,
+            created_at=now,
+            next_attempt_at=now,
         )
+        self._database.execute(put.on_conflict_do_nothing(index_elements=["delivery_id"]))
 
     def due(self, receiver: str, now: float) -> Delivery | None:
         """Return the oldest delivery that may be attempted now, if any: never one before an earlier one of its key."""
+        c, earlier = outbox.c, outbox.alias("earlier")
+        first = ~exists().where(
+            earlier.c.state == "pending",
+            earlier.c.receiver == c.receiver,
+            earlier.c.dedup_key == c.dedup_key,
+            earlier.c.sequence < c.sequence,
+        )
+        when = or_(c.next_attempt_at <= now, c.next_attempt_at > now + FAR_S)
         rows = self._database.execute(
-            "SELECT sequence, incident_id, delivery_id, action, dedup_key, payload, attempts, uncertain, created_at "
-            "FROM outbox AS o WHERE receiver = ? AND state = 'pending' "
-            "AND (next_attempt_at <= ? OR next_attempt_at > ?) "
-            "AND NOT EXISTS (SELECT 1 FROM outbox AS e WHERE e.state = 'pending' AND e.receiver = o.receiver "
-            "AND e.dedup_key = o.dedup_key AND e.sequence < o.sequence) ORDER BY sequence LIMIT 1",
-            [receiver, now, now + FAR_S],
+            select(c.sequence, c.incident_id, c.delivery_id, c.action, c.dedup_key, c.payload, c.attempts)
+            .add_columns(c.uncertain, c.created_at)
+            .where(c.receiver == receiver, _PENDING, when, first)
+            .order_by(c.sequence)
+            .limit(1)
         )
         if not rows:
             return None
         sequence, incident_id, delivery_id, action, dedup_key, payload, attempts, uncertain, created_at = rows[0]
-        told = page.read(payload, delivery_id, action, dedup_key)
+        told = page.read(payload, delivery_id, action, dedup_key, self.reference(receiver, incident_id))
         return Delivery(sequence, incident_id, receiver, told, attempts, bool(uncertain), created_at)
+
+    def reference(self, receiver: str, incident_id: str) -> str | None:
+        """Return what a receiver last called an incident; None where it gave it no name."""
+        c = references.c
+        rows = self._database.execute(select(c.reference).where(c.receiver == receiver, c.incident_id == incident_id))
+        return str(rows[0][0]) if rows else None
 
     def attempting(self, delivery: Delivery) -> None:
         """Note an attempt before it is made."""
-        self._database.execute(
-            "UPDATE outbox SET attempts = attempts + 1, uncertain = 1 WHERE sequence = ?", [delivery.sequence]
-        )
+        mine = outbox.c.sequence == delivery.sequence
+        self._database.execute(outbox.update().where(mine).values(attempts=outbox.c.attempts + 1, uncertain=True))
 
     def settle(
-        self, delivery: Delivery, state: State, outcome: str, *, uncertain: bool, next_attempt_at: float = 0.0
+        self,
+        delivery: Delivery,
+        state: State,
+        outcome: str,
+        *,
+        uncertain: bool,
+        next_attempt_at: float = 0.0,
+        reference: str | None = None,
     ) -> None:
         """Note what became of an attempt.
 
@@ -154,32 +169,51 @@ class Outbox:
             ``done`` (told), ``dead`` (will not be told), ``pending`` (to be tried again at ``next_attempt_at``).
         uncertain
             Whether this or an earlier attempt told it, or may have.
+        reference
+            What the receiver calls it; None keeps what it called it before.
         """
-        self._database.execute(
-            "UPDATE outbox SET state = ?, outcome = ?, uncertain = ?, next_attempt_at = ? WHERE sequence = ?",
-            [state, outcome, uncertain, next_attempt_at, delivery.sequence],
+        settled = (
+            outbox.update()
+            .where(outbox.c.sequence == delivery.sequence)
+            .values(state=state, outcome=outcome, uncertain=uncertain, next_attempt_at=next_attempt_at)
         )
+        if reference is None:
+            self._database.execute(settled)
+            return
+        named = self._database.insert(references).values(
+            receiver=delivery.receiver, incident_id=delivery.incident_id, reference=reference
+        )
+        with self._database.transaction():
+            self._database.execute(settled)
+            self._database.execute(
+                named.on_conflict_do_update(index_elements=["receiver", "incident_id"], set_={"reference": reference})
+            )
 
     def retire(self, receivers: tuple[str, ...]) -> int:
         """Let go of what waits for receivers that are no longer set up; return how many there were."""
-        marks = ", ".join("?" for _ in receivers)
         rows = self._database.execute(
-            "UPDATE outbox SET state = 'dead', outcome = 'its receiver is no longer set up' "  # noqa: S608 - marks alone
-            f"WHERE state = 'pending' AND receiver NOT IN ({marks}) RETURNING sequence",
-            receivers,
+            outbox.update()
+            .where(_PENDING, outbox.c.receiver.not_in(receivers))
+            .values(state="dead", outcome="its receiver is no longer set up")
+            .returning(outbox.c.sequence)
         )
         return len(rows)
 
     def pending(self) -> tuple[int, float | None]:
         """Return how many deliveries wait, and when the oldest was taken in."""
-        ((count, oldest),) = self._database.execute(
-            "SELECT count(*), min(created_at) FROM outbox WHERE state = 'pending'"
-        )
+        ((count, oldest),) = self._database.execute(select(func.count(), func.min(outbox.c.created_at)).where(_PENDING))
         return count, oldest
 
     def rows(self) -> list[Row]:
         """Return every delivery that is kept, in order."""
+        c = outbox.c
         found = self._database.execute(
-            "SELECT incident_id, receiver, action, dedup_key, state, attempts, outcome FROM outbox ORDER BY sequence"
+            select(c.incident_id, c.receiver, c.action, c.dedup_key, c.state, c.attempts, c.outcome).order_by(
+                c.sequence
+            )
         )
         return [Row(*row) for row in found]
+
+
+def _to(incident_id: str, receiver: str) -> tuple[ColumnElement[bool], ...]:
+    return (outbox.c.incident_id == incident_id, outbox.c.receiver == receiver)

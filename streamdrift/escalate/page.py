@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -10,7 +10,7 @@ from streamdrift.alerts import rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
-from streamdrift.escalate.receivers.base import Page
+from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
@@ -33,10 +33,17 @@ def compose(incident: Incident, at: int) -> bytes:
     return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
 
 
-def read(payload: bytes, delivery_id: str, action: Literal["trigger", "resolve"], dedup_key: str) -> Page:
-    """Return the page that ``compose`` wrote."""
+def read(
+    payload: bytes,
+    delivery_id: str,
+    action: Action,
+    dedup_key: str,
+    reference: str | None = None,
+) -> Page:
+    """Return the page that ``compose`` wrote; ``reference`` is what its receiver calls the incident by now."""
     told = orjson.loads(payload)
-    return Page(delivery_id, action, dedup_key, told["at"], told["headline"], told["incident"], tuple(told["alerts"]))
+    alerts = tuple(told["alerts"])
+    return Page(delivery_id, action, dedup_key, told["at"], told["headline"], told["incident"], alerts, reference)
 
 
 def described(incident: Incident) -> dict[str, Any]:

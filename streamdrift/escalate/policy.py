@@ -252,7 +252,7 @@ def _resolved(incident: Incident | None, alert: Alert, settings: EscalateSetting
     left = _without(incident, alert, closed, last=len(mine) <= 1)
     if _keeps_open(left, settings):
         return Decision("join", "partly_resolved", left)
-    done = replace(left, status="resolved")
+    done = replace(left, status="resolved", resolved_at=alert.detected_at)
     return Decision("resolve", "all_resolved", done, "resolve" if done.pages else None)
 
 

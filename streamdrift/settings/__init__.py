@@ -11,34 +11,49 @@ from streamdrift.settings.detection import (
     PolicySettings,
     ReferenceSettings,
 )
+from streamdrift.settings.escalation import EscalateSettings, RetrySettings
 from streamdrift.settings.fields import secret_values
 from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded, load
 from streamdrift.settings.overrides import SeriesSettings, for_series
+from streamdrift.settings.receivers import (
+    AlertmanagerSettings,
+    AppriseSettings,
+    ConfluenceSettings,
+    EmailSettings,
+    JiraSettings,
+    MarkdownSettings,
+    PagerDutySettings,
+    SlackSettings,
+    SlackWebhookSettings,
+    WebhookSettings,
+)
 from streamdrift.settings.show import show, show_json
 from streamdrift.settings.tree import (
     EngineChoice,
-    EscalateSettings,
     KafkaSettings,
-    PagerDutySettings,
-    RetrySettings,
     Settings,
     TelemetrySettings,
     TopicSettings,
-    WebhookSettings,
 )
 from streamdrift.settings.values import Section
 
 __all__ = [
     "AdwinSettings",
+    "AlertmanagerSettings",
     "AnomalySettings",
+    "AppriseSettings",
+    "ConfluenceSettings",
     "DetectorSettings",
+    "EmailSettings",
     "EngineChoice",
     "EscalateSettings",
+    "JiraSettings",
     "KafkaSettings",
     "KsSettings",
     "LabelSettings",
     "Loaded",
+    "MarkdownSettings",
     "Override",
     "PageHinkleySettings",
     "PagerDutySettings",
@@ -48,6 +63,8 @@ __all__ = [
     "Section",
     "SeriesSettings",
     "Settings",
+    "SlackSettings",
+    "SlackWebhookSettings",
     "TelemetrySettings",
     "TopicSettings",
     "WebhookSettings",

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from streamdrift.settings.tree import Settings
-from streamdrift.settings.values import COUNT_MAX, URL, Allowed, Section, url_tokens
+from streamdrift.settings.values import COUNT_MAX, LEDGER, URL, Allowed, Section, ledger_secrets, url_tokens
 
 PREFIX = "STREAMDRIFT_"
 CONFIG = PREFIX + "CONFIG"
@@ -54,6 +54,11 @@ class Leaf:
     def is_url(self) -> bool:
         """Whether it is a URL, whose path or query can hold a token: only its host is shown."""
         return self.allowed == URL.text
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it may be the URL of a database, with a password: that is not shown, nor is its query."""
+        return self.allowed == LEDGER.text
 
     @property
     def is_list(self) -> bool:
@@ -151,6 +156,16 @@ def is_secret(place: Place) -> bool:
     return leaf is not None and leaf.secret
 
 
+def has_secret(place: Place, value: Any) -> bool:
+    """Tell whether this value is the URL of a database with a secret in it.
+
+    >>> has_secret(("escalate", "ledger"), "postgresql+psycopg://me:secret@db.example.com/drift")
+    True
+    """
+    leaf = LEAVES.get(key(place))
+    return leaf is not None and leaf.is_database and bool(ledger_secrets(str(value)))
+
+
 def value_at(settings: Settings, place: Place) -> Any:
     """Return what the tree holds there; ``None`` below a section that an override leaves out."""
     found: Any = settings
@@ -163,8 +178,12 @@ def secret_values(settings: Settings) -> tuple[str, ...]:
     """Return every secret that is set, and what may be one in a URL, for the logs to leave out."""
     values = (value_at(settings, place) for place, leaf in LEAVES.items() if leaf.secret)
     secrets = [value.get_secret_value() for value in values if value is not None]
+    for url in [word for secret in secrets for word in secret.split() if "://" in word]:
+        secrets += url_tokens(url)
     for place, leaf in LEAVES.items():
         url = value_at(settings, place) if leaf.is_url else None
         if url is not None and url != leaf.default:
             secrets += url_tokens(url)
+        if leaf.is_database:
+            secrets += ledger_secrets(value_at(settings, place))
     return tuple(secrets)

@@ -72,6 +72,8 @@ def told(place: Place, value: Any) -> Any:
         return MASK
     if leaf.is_url:
         return re.sub(r"(?<![:/])[/?#](?!$).*", f"/{MASK}", _without_password(value), count=1, flags=re.DOTALL)
+    if leaf.is_database and "://" in str(value):
+        return re.sub(r"\?.*", f"?{MASK}", _without_password(str(value)), count=1, flags=re.DOTALL)
     return value
 
 

@@ -6,7 +6,6 @@ them too; ``load`` turns what they say into sentences with names and origins.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,6 +19,7 @@ from streamdrift.settings.detection import (
     PolicySettings,
     ReferenceSettings,
 )
+from streamdrift.settings.escalation import EscalateSettings
 from streamdrift.settings.values import (
     COUNT_MAX,
     Count,
@@ -32,9 +32,7 @@ from streamdrift.settings.values import (
     Secret,
     Section,
     Servers,
-    SigningSecret,
     TopicName,
-    Url,
     refuse,
 )
 
@@ -143,67 +141,6 @@ class TopicSettings(Section):
             name = getattr(self, field)
             if first.setdefault(name, field) != field:
                 yield field, f"is the topic of {first[name]} too; each needs its own"
-
-
-class RetrySettings(Section):
-    """How a delivery that failed is tried again."""
-
-    initial_s: Positive = 1.0
-    """First wait; each further one is twice as long."""
-    max_s: Positive = 300.0
-    """Longest wait."""
-    attempts_max: Count = 50
-    """Attempts before the delivery is put aside as dead, with a log line and a metric."""
-
-    @model_validator(mode="after")
-    def _grows(self) -> Self:
-        if self.initial_s > self.max_s:
-            refuse(iter([("initial_s", f"is longer than max_s ({self.max_s:g}); it is the shortest wait")]))
-        return self
-
-
-class PagerDutySettings(Section):
-    """PagerDuty Events v2. On when it has a routing key."""
-
-    routing_key: Secret | None = None
-    """Integration key of the service to page."""
-    url: Url = "https://events.pagerduty.com/v2/enqueue"
-    """Where events go; `https://events.eu.pagerduty.com/v2/enqueue` in the EU region."""
-    timeout_s: Positive = 10.0
-    """How long one request may take."""
-
-
-class WebhookSettings(Section):
-    """A webhook signed as Standard Webhooks has it. On when it has a URL."""
-
-    url: Url | None = None
-    """Where pages go."""
-    secret: SigningSecret | None = None
-    """Key of the signature, as plain text or `whsec_` and base64."""
-    timeout_s: Positive = 10.0
-    """How long one request may take."""
-
-    @model_validator(mode="after")
-    def _has_a_place_to_go(self) -> Self:
-        if self.secret is not None and self.url is None:
-            refuse(iter([("secret", "is given without url, so nothing would be sent; give both or neither")]))
-        return self
-
-
-class EscalateSettings(Section):
-    """The escalation worker."""
-
-    ledger: FilePath = Path("streamdrift-ledger.sqlite3")
-    """SQLite file with incidents, outbox and offsets."""
-    incident_window_s: Positive = 3_600.0
-    """Alerts of one model that begin within this event time of the incident's last alert belong to it."""
-    severity_min: Literal["info", "warning", "critical"] = "warning"
-    """Alerts below this are kept in the incident, but page nobody."""
-    event_age_max_s: Positive = 86_400.0
-    """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
-    retry: RetrySettings = RetrySettings()
-    pagerduty: PagerDutySettings = PagerDutySettings()
-    webhook: WebhookSettings = WebhookSettings()
 
 
 class TelemetrySettings(Section):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
@@ -40,6 +40,10 @@ def _path(value: object) -> object:
     if isinstance(value, str) and not value.strip():
         raise ValueError("is empty")
     return value
+
+
+def _plain_path(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _secret(value: SecretStr) -> SecretStr:
@@ -105,6 +109,76 @@ def _url(value: str) -> str:
     return value
 
 
+LEDGER = Allowed("path, sqlite:///path, or postgresql+psycopg://user@host/database")
+
+
+def _ledger(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty")
+    scheme, is_url, rest = value.partition("://")
+    if not is_url:
+        return value
+    if scheme == "sqlite":
+        if not rest.startswith("/") or not rest[1:] or "?" in rest:
+            raise ValueError("is no sqlite:///path; a path from the root has four slashes")
+    elif scheme in {"postgresql", "postgresql+psycopg"}:
+        _database_url(value)
+    else:
+        raise ValueError("is a URL of something that the ledger can't be in")
+    return value
+
+
+def _database_url(value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        fine = not parts.port or parts.port > 0
+    except ValueError:
+        fine = False
+    if not fine or not parts.path.strip("/") or re.search(r"[\s\x00-\x1f]", value):
+        raise ValueError("is no postgresql+psycopg://user@host/database")
+
+
+def ledger_secrets(ledger: str) -> list[str]:
+    """Return what in the URL of a ledger may be secret: the password, as it stands and decoded, and what its query gives.
+
+    >>> ledger_secrets("postgresql+psycopg://me:a%2Fb@db.example.com/drift?sslpassword=key")
+    ['a%2Fb', 'a/b', 'key']
+    """
+    if not ledger.startswith("postgresql"):
+        return []
+    parts = urlsplit(ledger)
+    given = [parts.password or "", unquote(parts.password or "")]
+    given += [value for name, value in parse_qsl(parts.query) if "password" in name]
+    return [text for text in dict.fromkeys(given) if text]
+
+
+def _channel(value: str) -> str:
+    if not re.fullmatch(r"[CDGU][A-Z0-9]{6,30}", value):
+        raise ValueError("is no id of a channel; a message can't be updated by the channel's name")
+    return value
+
+
+def _project(value: str) -> str:
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]{1,30}", value):
+        raise ValueError("is no key of a project, such as OPS")
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value):
+        raise ValueError("is no mail address without a name before it")
+    return value
+
+
+def _header(value: str) -> str:
+    if not value.strip() or not value.isprintable() or len(value) > HEADER_LENGTH_MAX:
+        raise ValueError("is no name on one line")
+    return value
+
+
+HEADER_LENGTH_MAX = 100
+
+
 def _segment(value: str) -> str:
     dimension, equals, _ = value.partition("=")
     if value and not (dimension and equals):
@@ -133,6 +207,11 @@ TopicName = Annotated[str, AfterValidator(_topic), Allowed("1 to 249 letters, di
 InstanceName = Annotated[str, AfterValidator(_instance), Allowed("1 to 200 letters, digits, '.', '_', '-'")]
 Servers = Annotated[str, AfterValidator(_servers), Allowed("host:port, several with commas between them")]
 Url = Annotated[str, AfterValidator(_url), URL]
+Ledger = Annotated[str, BeforeValidator(_plain_path), AfterValidator(_ledger), LEDGER]
+Channel = Annotated[str, AfterValidator(_channel), Allowed("id of a channel, such as C0123456789")]
+ProjectKey = Annotated[str, AfterValidator(_project), Allowed("key of a project, such as OPS")]
+MailAddress = Annotated[str, AfterValidator(_mail_address), Allowed("mail address")]
+Header = Annotated[str, AfterValidator(_header), Allowed("text on one line, not empty")]
 SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]
 RuleId = Annotated[str, AfterValidator(_rule_id)]
 

@@ -16,7 +16,7 @@ Examples
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
@@ -65,11 +65,19 @@ class MemoryBroker:
         return [record for log in self.logs(topic) for record in log]
 
     def append(
-        self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = (), timestamp_ms: int = 0
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers = (),
+        timestamp_ms: int = 0,
+        index: int | None = None,
     ) -> Record:
         """Write one record; without a timestamp it has its offset's second."""
         logs = self.logs(topic)
-        if key is None:
+        if index is not None:
+            pass
+        elif key is None:
             index = self._turn.get(topic, 0) % self._n
             self._turn[topic] = index + 1
         else:
@@ -150,6 +158,11 @@ class MemorySource:
             for index, log in enumerate(self._broker.logs(self._topic))
         }
 
+    def nothing_left(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Of which of these everything was polled."""
+        lags = self.lag()
+        return [partition for partition in partitions if lags.get(partition) == 0]
+
     def exhausted(self) -> bool:
         """More can be appended at any time."""
         return False
@@ -163,11 +176,15 @@ class MemorySink:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._pending: list[tuple[str, bytes, bytes | None, Headers]] = []
+        self._pending: list[tuple[str, bytes, bytes | None, Headers, int | None]] = []
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         """Hand over one message."""
-        self._pending.append((topic, value, key, headers))
+        self._pending.append((topic, value, key, headers, None))
+
+    def broadcast(self, topic: str, value: bytes) -> None:
+        """Hand over one message for every partition."""
+        self._pending += [(topic, value, None, (), index) for index in range(len(self._broker.logs(topic)))]
 
     def flush(self, timeout_s: float) -> None:
         """Write what was handed over, in order.
@@ -180,13 +197,13 @@ class MemorySink:
         del timeout_s
         _raise_scripted(self._broker.scripted.flushes)
         while self._pending:
-            topic, value, key, headers = self._pending[0]
+            topic, value, key, headers, index = self._pending[0]
             if len(value) > self._broker.message_bytes_max:
                 raise BrokerProblem(
                     f"writing a message of {len(value)} bytes to topic {topic!r}: the broker in memory takes "
                     f"{self._broker.message_bytes_max}; raise message_bytes_max"
                 )
-            self._broker.append(topic, value, key, headers)
+            self._broker.append(topic, value, key, headers, index=index)
             self._pending.pop(0)
 
     def close(self) -> None:

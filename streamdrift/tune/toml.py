@@ -11,7 +11,7 @@ from typing import Any
 from streamdrift.alerts import digest, segment_name
 from streamdrift.escalate.words import named
 from streamdrift.settings import Override, Settings
-from streamdrift.settings.fields import dotted, is_secret
+from streamdrift.settings.fields import dotted, has_secret, is_secret
 from streamdrift.tune.choice import Choice, Noisy
 
 MODEL_RULE, SERIES_RULE = "tune_0_", "tune_1_"
@@ -91,7 +91,7 @@ def _without_secrets(tree: Tree, place: tuple[str, ...]) -> Iterator[str]:
         here = (*place, name)
         if isinstance(tree[name], dict):
             yield from _without_secrets(tree[name], here)
-        elif is_secret(here):
+        elif is_secret(here) or has_secret(here, tree[name]):
             del tree[name]
             yield dotted(here)
 

@@ -16,7 +16,7 @@ from streamdrift.detect.bank import Bank
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
 
-EVENTS = Partition("inference-events", 0)
+EVENTS, BLOCKS = Partition("inference-events", 0), Partition("streamdrift.blocks", 0)
 SMALL = Settings.model_validate({"reference": {"events": 200}, "detectors": {"ks": {"window_events": 100}}})
 START = 1_700_000_000_000
 
@@ -42,7 +42,7 @@ def detected(
         if exchange:
             split = [b.take(rows, s) for b in blocks for s, rows in b.segments(tree.segments)]
             blocks = [wire.decode(m, muted=False) for b in [*blocks, *split] for m in wire.encode(b)]
-        alerts += bank.update(blocks, split=not exchange)
+        alerts += bank.update(blocks, BLOCKS if exchange else None)
     return alerts
 
 
@@ -206,7 +206,7 @@ def test_segments_over_the_limit_fold_into_all_traffic_and_one_anomaly_says_so(b
         if not split:  # as off the exchange, though in the order in which one bank alone would split them
             parts = [b.take(rows, s) for b in blocks for s, rows in b.segments(None)]
             blocks += sorted(parts, key=lambda part: (int(part.order[0]), next(iter(part.segment))))
-        alerts += bank.update(blocks, split=split)
+        alerts += bank.update(blocks, None if split else BLOCKS)
     assert names(alerts) == {("m//traffic.segments", "segment_overflow")}
     assert len(alerts) == 1
     assert alerts[0].position["offset"] == 8
@@ -251,44 +251,6 @@ def test_series_are_bounded_against_feature_names_without_end() -> None:
 
 def arrivals(n: int, gap_ms: int, seed: int = 5) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.cumsum(np.random.default_rng(seed).exponential(gap_ms, n)).astype(np.int64)
-
-
-def test_silence_of_a_model_is_seen_by_another_s_events_and_its_alert_does_not_depend_on_them() -> None:
-    mine = [int(t) for t in arrivals(1_000, 1_000) if not 600_000 < t < 800_000]
-    tick = list(range(0, 1_000_000, 7_000))
-    both = [("m", t) for t in mine] + [("other", t) for t in tick]
-
-    def told(pairs: list[tuple[str, int]], cuts: Sequence[int] = ()) -> list[Alert]:
-        events = [
-            {"model": m, "occurred_at": START + t, "features": {"x": 1.0}} for m, t in sorted(pairs, key=lambda p: p[1])
-        ]
-        return [a for a in detect(records(events), cuts) if a.reason == "silence" and a.model_name == "m"]
-
-    with_other, alone = told(both), told([("m", t) for t in mine])
-    assert [a.status for a in with_other] == ["firing", "resolved"]
-    assert [a.alert_id for a in with_other] == [a.alert_id for a in alone]
-    assert with_other[0].detected_at == alone[0].detected_at
-    assert with_other[0].position["offset"] < with_other[1].position["offset"]
-    assert with_other[0].onset_at == START + max(t for t in mine if t <= 600_000)
-    assert with_other[0].severity == "critical"
-    assert [a.to_cloudevent() for a in told(both, [100, 101, 640, 650, 700])] == [a.to_cloudevent() for a in with_other]
-
-
-def test_silence_is_told_by_the_clock_when_nothing_comes_at_all() -> None:
-    events = [{"model": "m", "occurred_at": START + int(t), "features": {"x": 1.0}} for t in arrivals(500, 1_000)]
-    assembler, bank = Assembler(SMALL), Bank(SMALL, "config")
-    for record in records(events):
-        assembler.add(record)
-    bank.update(assembler.take().blocks)
-    last = START + int(arrivals(500, 1_000)[-1])
-    assert bank.idle(last + 10_000) == []
-    told = bank.idle(last + 3_600_000)
-    assert [(a.reason, a.status, a.position) for a in told] == [("silence", "firing", {})]
-    assert bank.idle(last + 3_700_000) == []
-    later = [{"model": "m", "occurred_at": last + 3_600_000, "features": {"x": 1.0}}]
-    for record in records(later, first=500):
-        assembler.add(record)
-    assert [(a.reason, a.status) for a in bank.update(assembler.take().blocks)] == [("silence", "resolved")]
 
 
 def test_a_segment_that_goes_is_named() -> None:

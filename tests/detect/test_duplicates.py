@@ -183,7 +183,7 @@ def test_the_same_event_on_two_partitions_is_a_duplicate() -> None:
                     assembler.add(Record(value, Partition("inference-events", which), i, START))
             for block in assembler.take().blocks:
                 (message,) = wire.encode(block)
-                alerts += bank.update([wire.decode(message, muted=False)], split=False)
+                alerts += bank.update([wire.decode(message, muted=False)], Partition("streamdrift.blocks", 0))
     assert [a.reason for a in of_duplicates(alerts)] == ["duplicate_events"]
 
 

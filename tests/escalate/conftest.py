@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.alerts import Alert, series_id
 from streamdrift.checks.receivers import Script, ScriptedServer
+from streamdrift.errors import Standby
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
 from streamdrift.escalate.worker import EscalationWorker
@@ -20,11 +22,18 @@ from streamdrift.ports import Sink
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySource
+from tests.postgresql import Postgresql
 
 NOW = 1_366_192_800.0  # 17 April 2013, 10:00 UTC
 ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
+BACK_TO_3 = """
+DROP TABLE timeline; DROP TABLE receiver_references; DROP INDEX incidents_open;
+ALTER TABLE incidents DROP COLUMN reopened; ALTER TABLE incidents DROP COLUMN resolved_at;
+CREATE INDEX incidents_open ON incidents (model) WHERE status = 'open';
+"""
+"""Makes an older ledger of a new one, as far as nothing else tells them apart."""
 
 
 def make_alert(
@@ -101,11 +110,23 @@ class KeepingReceiver:
         return [(page.action, page.dedup_key) for page in self.pages]
 
 
+def opened(place: Path | str, outbox_max: int = 10_000) -> Ledger:
+    """Open a ledger whose last worker has just gone: PostgreSQL takes a moment to notice."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return Ledger(place, outbox_max)
+        except Standby:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.002)
+
+
 @dataclass
 class House:
     """A worker over a broker in memory and a ledger on disk, that can be torn down and built again."""
 
-    path: Path
+    path: Path | str
     receivers: tuple[Receiver, ...] = ()
     settings: Settings = field(default_factory=Settings)
     sink: Sink | None = None
@@ -119,7 +140,7 @@ class House:
         self.start()
 
     def start(self) -> None:
-        self.ledger = Ledger(self.path, self.outbox_max)
+        self.ledger = opened(self.path, self.outbox_max)
         source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
         self.worker = EscalationWorker(
             source, self.ledger, self.receivers, self.settings, self.clock, self.metrics, self.log, self.sink
@@ -153,12 +174,21 @@ def receiver() -> KeepingReceiver:
     return KeepingReceiver()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Where a new ledger may be, in each of the databases."""
+    if request.param == "sqlite":
+        return tmp_path / "ledger.sqlite3"
+    server: Postgresql = request.getfixturevalue("postgresql")
+    return server.database()
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+def house(place: Path | str) -> Iterator[Callable[..., House]]:
     made: list[House] = []
 
     def make(*receivers: Receiver, **other: Any) -> House:
-        made.append(House(tmp_path / "ledger.sqlite3", receivers, **other))
+        made.append(House(place, receivers, **other))
         return made[-1]
 
     yield make

@@ -24,7 +24,7 @@ from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import KafkaSettings, Settings
 from tests.command import SMALL, START, event, streamdrift
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.escalate.conftest import BACK_TO_3, NOW, House, KeepingReceiver, make_alert
 from tests.test_schemas import schema
 from tests.test_services import environment as environment  # noqa: PLC0414 - a fixture
 from tests.test_services import publish, run, service, stopped, until, values
@@ -215,21 +215,22 @@ def test_the_beginning_of_an_id_must_be_of_one_incident(house: Callable[..., Hou
     )
 
 
-def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(house: Callable[..., House], tmp_path: Path) -> None:
+def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(tmp_path: Path) -> None:
     nowhere = Settings.model_validate({"escalate": {"ledger": tmp_path / "none"}})
     told = refused(Acknowledge("c0ffee"), nowhere)
     assert (told.exit_code, "there is no ledger" in str(told)) == (3, True)
     assert not (tmp_path / "none").exists()
-    here = house()
+    here = House(tmp_path / "ledger.sqlite3")
     here.worker.close()
     with sqlite3.connect(here.path) as connection:
-        connection.executescript("DROP TABLE acknowledgements; UPDATE schema SET version = 2;")
+        connection.executescript(f"DROP TABLE acknowledgements; {BACK_TO_3} UPDATE schema SET version = 2;")
     connection.close()
-    assert "has version 2, and this streamdrift works on 3; let `streamdrift escalate` of this version open it" in str(
+    assert "has version 2, and this streamdrift works on 4; let `streamdrift escalate` of this version open it" in str(
         refused(Acknowledge("c0ffee"), settings(here))
     )
     here.start()  # which it does
     assert "none is open" in str(refused(Acknowledge("c0ffee"), settings(here)))
+    here.worker.close()
 
 
 def test_the_command_says_so_too(house: Callable[..., House], tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Executable
 
 from streamdrift.alerts import Alert
 from streamdrift.checks.receivers import ScriptedServer
@@ -25,6 +27,7 @@ from streamdrift.escalate.database import Database
 from streamdrift.escalate.receivers import Ambiguous, Delivered, Outcome, Page, RetryAt
 from streamdrift.settings import EscalateSettings, RetrySettings, Settings
 from tests.escalate.conftest import House, KeepingReceiver, make_alert
+from tests.postgresql import Postgresql
 
 QUIET = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 SETTINGS = Settings(escalate=EscalateSettings(retry=RetrySettings(initial_s=1, max_s=4)))
@@ -87,9 +90,9 @@ def burning(fuse: Fuse) -> Callable[..., list[tuple[Any, ...]]]:
     """``Database.execute`` that may be killed before or after any statement."""
     execute = Database.execute
 
-    def with_fuse(self: Database, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+    def with_fuse(self: Database, statement: Executable) -> list[tuple[Any, ...]]:
         fuse.burn()
-        found = execute(self, sql, values)
+        found = execute(self, statement)
         fuse.burn()
         return found
 
@@ -105,7 +108,7 @@ PLANS: st.SearchStrategy[Plan] = st.lists(
 FAULTS = st.lists(st.sampled_from(["delivered", "retry", "ambiguous", "lost"]), max_size=8)
 
 
-def run(plan: Plan, faults: list[str], fuses: list[int], path: Path) -> tuple[Pager, House]:
+def run(plan: Plan, faults: list[str], fuses: list[int], path: Path | str) -> tuple[Pager, House]:
     """Carry out the plan, the process killed where a fuse ends and started again; then let everything come to its end."""
     fuse = Fuse()
     pager = Pager(fuse, list(faults))
@@ -173,14 +176,30 @@ def test_each_page_is_told_once_and_ended_whatever_happens(plan: Plan, faults: l
             here.worker.close()
 
 
-def test_each_boundary_of_one_page_and_its_end(tmp_path: Path) -> None:
-    """Killed at the first write, at the second, and so on, to the last."""
+def boundaries(places: Callable[[int], Path | str], every: int = 1) -> int:
+    """Killed at the first write, at the second (or those of every so many), and so on, to the last; return how often."""
     plan: Plan = [("fire", 0, 0), ("fire", 5, 1), ("resolve", 0, 5), ("resolve", 5, 6)]
-    for n in range(1, 160):
-        pager, here = run(plan, [], [n], tmp_path / f"{n}.sqlite3")
+    kills = 0
+    for n in range(1, 600, every):
+        pager, here = run(plan, [], [n], places(n))
         check(pager, here)
         assert 1 <= len(pager.triggers) <= 2, n
         here.worker.close()
+        kills += pager.fuse.kills
+        if not pager.fuse.kills:
+            return kills
+    raise AssertionError("there are more places yet")
+
+
+@pytest.mark.slow
+def test_each_boundary_of_one_page_and_its_end(tmp_path: Path) -> None:
+    assert boundaries(lambda n: tmp_path / f"{n}.sqlite3") > 100
+
+
+@pytest.mark.slow
+def test_each_boundary_of_one_page_and_its_end_with_postgresql(postgresql: Postgresql) -> None:
+    database = postgresql.database()
+    assert boundaries(lambda _: postgresql.schema(database), every=9) > 11
 
 
 def test_a_crash_between_telling_and_noting_does_not_leave_the_page_open(tmp_path: Path) -> None:
@@ -208,23 +227,21 @@ def test_a_crash_between_telling_and_noting_does_not_leave_the_page_open(tmp_pat
 
 PROGRAM = """
 import sys
-from pathlib import Path
 from pydantic import SecretStr
 from streamdrift.alerts import Alert
-from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.settings import EscalateSettings, PagerDutySettings, Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySource
-from tests.escalate.conftest import FakeClock
+from tests.escalate.conftest import FakeClock, opened
 
 broker, clock, metrics = MemoryBroker(), FakeClock(), Metrics()
 for line in sys.stdin.buffer:
     broker.append("drift-alerts", line)
 escalate = EscalateSettings(pagerduty=PagerDutySettings(routing_key=SecretStr("k" * 32), url=sys.argv[2], timeout_s=20))
 settings = Settings(escalate=escalate)
-worker = EscalationWorker(MemorySource(broker, "drift-alerts", "g"), Ledger(Path(sys.argv[1])),
+worker = EscalationWorker(MemorySource(broker, "drift-alerts", "g"), opened(sys.argv[1]),
                           build_receivers(settings, metrics), settings, clock, metrics)
 print("ready", flush=True)
 worker.step(0.0)
@@ -232,7 +249,7 @@ worker.close()
 """
 
 
-def start(path: Path, server: ScriptedServer, *alerts: Alert) -> subprocess.Popen[bytes]:
+def start(path: Path | str, server: ScriptedServer, *alerts: Alert) -> subprocess.Popen[bytes]:
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, path, server.url],
@@ -246,11 +263,11 @@ def start(path: Path, server: ScriptedServer, *alerts: Alert) -> subprocess.Pope
     return process
 
 
-def test_kill_9_between_send_and_answer(tmp_path: Path, server: ScriptedServer) -> None:
+def test_kill_9_between_send_and_answer(place: Path | str, server: ScriptedServer) -> None:
     """A real process, a real SIGKILL: it is sent again under the same key, and nothing else is."""
     from streamdrift.checks.receivers import Script
 
-    path, alert = tmp_path / "ledger.sqlite3", make_alert()
+    path, alert = place, make_alert()
     server.script.append(Script(fault="silent"))
     process = start(path, server, alert)
     while not server.requests:

@@ -3,19 +3,20 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from streamdrift.errors import Fatal, InputProblem
-from streamdrift.escalate import database
 from streamdrift.escalate.ledger import KEPT_S, Ledger
+from streamdrift.escalate.migrations import VERSION
 from streamdrift.escalate.policy import Decision, Incident, apply, choose
+from streamdrift.escalate.sqlite import MEMORY
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.escalate.conftest import BACK_TO_3, NOW, House, KeepingReceiver, make_alert, opened
 
 PARTITION = Partition("drift-alerts", 3)
 SETTINGS = EscalateSettings()
@@ -44,8 +45,8 @@ def refused(path: Path) -> str:
 # What it keeps -------------------------------------------------------------------------------------------------------
 
 
-def test_incidents_come_back_as_they_were(path: Path) -> None:
-    ledger, before, settings = Ledger(path), None, SETTINGS
+def test_incidents_come_back_as_they_were(place: Path | str) -> None:
+    ledger, before, settings = opened(place), None, SETTINGS
     alerts = [make_alert(f"f{i}", at=i, severity="info" if i % 2 else "critical") for i in range(6)]
     steps = [*alerts, make_alert("f0", at=9), make_alert(closes=alerts[1], at=10), make_alert("f1", at=11)]
     for alert in steps:
@@ -56,16 +57,16 @@ def test_incidents_come_back_as_they_were(path: Path) -> None:
         assert ledger.incidents.opened("flight-delay") == [after]
         before = after
     ledger.close()
-    again = Ledger(path)
+    again = opened(place)
     assert again.incidents.all() == [before]
     assert choose(again.incidents.opened("flight-delay"), make_alert(), settings) == before
     assert again.incidents.opened("fraud") == []
     again.close()
 
 
-def test_incidents_larger_than_their_bound_come_back_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incidents_larger_than_their_bound_come_back_too(place: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamdrift.escalate.policy.ALERTS_PER_INCIDENT_MAX", 3)
-    ledger, before = Ledger(path), None
+    ledger, before = opened(place), None
     alerts = [make_alert(f"f{i}", at=i) for i in range(6)]
     for alert in [*alerts, make_alert(closes=alerts[5], at=9), make_alert(closes=alerts[0], at=9)]:
         after = apply(before, alert, SETTINGS).incident
@@ -76,8 +77,8 @@ def test_incidents_larger_than_their_bound_come_back_too(path: Path, monkeypatch
     ledger.close()
 
 
-def test_a_transaction_is_all_or_nothing(path: Path) -> None:
-    ledger = Ledger(path)
+def test_a_transaction_is_all_or_nothing(place: Path | str) -> None:
+    ledger = opened(place)
     alert, found = make_alert(), incident()
 
     def record() -> None:
@@ -94,7 +95,7 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
     with ledger.transaction():
         record()
     ledger.close()
-    again = Ledger(path)
+    again = opened(place)
     assert (again.knows(alert.alert_id), again.next_offset(PARTITION)) == (True, 8)
     assert (again.incidents.all(), len(again.outbox.rows())) == ([found], 1)
     assert again.next_offset(Partition("drift-alerts", 4)) is None
@@ -103,10 +104,10 @@ def test_a_transaction_is_all_or_nothing(path: Path) -> None:
 
 def test_it_syncs_every_commit(path: Path) -> None:
     ledger = Ledger(path)
-    assert ledger._database.execute("PRAGMA journal_mode") == [("wal",)]
-    assert ledger._database.execute("PRAGMA synchronous") == [(2,)]
-    assert ledger._database.execute("PRAGMA foreign_keys") == [(1,)]
-    assert ledger._database.execute("SELECT version FROM schema") == [(database.VERSION,)]
+    assert ledger._database.execute(text("PRAGMA journal_mode")) == [("wal",)]
+    assert ledger._database.execute(text("PRAGMA synchronous")) == [(2,)]
+    assert ledger._database.execute(text("PRAGMA foreign_keys")) == [(1,)]
+    assert ledger._database.execute(text("SELECT version FROM schema")) == [(VERSION,)]
     ledger.close()
 
 
@@ -122,8 +123,8 @@ def test_only_its_owner_reads_it(path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
-def test_what_is_over_is_forgotten_after_a_month(path: Path) -> None:
-    ledger = Ledger(path)
+def test_what_is_over_is_forgotten_after_a_month(place: Path | str) -> None:
+    ledger = opened(place)
     for i, status in enumerate(("open", "resolved")):
         alert = make_alert(f"f{i}", at=600 * i, onset_at=600 * i)
         found = apply(None, alert, SETTINGS).incident
@@ -140,8 +141,8 @@ def test_what_is_over_is_forgotten_after_a_month(path: Path) -> None:
     ledger.prune(NOW + KEPT_S + 1)
     assert [found.status for found in ledger.incidents.all()] == ["open"]
     assert len(ledger.outbox.rows()) == 1
-    assert ledger._database.execute("SELECT count(*) FROM alerts") == [(0,)]
-    assert ledger._database.execute("SELECT count(*) FROM signals") == [(1,)]
+    assert ledger._database.execute(text("SELECT count(*) FROM alerts")) == [(0,)]
+    assert ledger._database.execute(text("SELECT count(*) FROM signals")) == [(1,)]
     ledger.close()
 
 
@@ -155,21 +156,22 @@ def test_a_second_worker_is_refused(path: Path) -> None:
     Ledger(path).close()
 
 
-def test_a_ledger_of_the_first_version_goes_on(receiver: KeepingReceiver, house: Callable[..., House]) -> None:
+def test_a_ledger_of_the_first_version_goes_on(receiver: KeepingReceiver, path: Path) -> None:
     alert = make_alert()
-    here = house(receiver)
+    here = House(path, (receiver,))
     here.step(alert)
     here.worker.close()
     with sqlite3.connect(here.path) as connection:
         connection.executescript(
             "DROP TABLE acknowledgements; DROP INDEX alerts_ended; ALTER TABLE alerts DROP COLUMN opening; "
-            "UPDATE schema SET version = 1;"
+            f"{BACK_TO_3} UPDATE schema SET version = 1;"
         )
     connection.close()
     here.start()
     here.step(make_alert(at=1, events_seen=13_000, updates=alert.alert_id, severity="critical"))
     here.step(make_alert(closes=alert, at=2))
     assert [page.action for page in receiver.pages] == ["trigger", "trigger", "resolve", "resolve"]
+    here.worker.close()
 
 
 def test_a_later_version_is_refused(path: Path) -> None:
@@ -177,7 +179,7 @@ def test_a_later_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE schema SET version = 7")
     connection.close()
-    assert "has version 7, and this streamdrift knows 3; run the streamdrift that wrote it" in refused(path)
+    assert "has version 7, and this streamdrift knows 4; run the streamdrift that wrote it" in refused(path)
 
 
 def test_somebody_elses_database_is_left_alone(path: Path) -> None:
@@ -216,8 +218,8 @@ def test_a_place_that_takes_no_file_is_told(tmp_path: Path, place: str) -> None:
 def test_a_full_disk_is_told_and_costs_nothing(path: Path) -> None:
     ledger = Ledger(path)
     ledger.set_next_offset(PARTITION, 5)
-    ((pages,),) = ledger._database.execute("PRAGMA page_count")
-    ledger._database.execute(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = ledger._database.execute(text("PRAGMA page_count"))
+    ledger._database.execute(text(f"PRAGMA max_page_count = {pages}"))
 
     def fill() -> None:
         with ledger.transaction():
@@ -255,7 +257,7 @@ except Fatal as e:
 
 
 def test_in_memory_nothing_is_left() -> None:
-    ledger = Ledger(database.MEMORY)
+    ledger = Ledger(MEMORY)
     ledger.set_next_offset(PARTITION, 1)
     assert ledger.next_offset(PARTITION) == 1
     ledger.close()

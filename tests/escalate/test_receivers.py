@@ -3,71 +3,33 @@ import hmac
 import shutil
 import subprocess
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import pytest
 from pydantic import SecretStr
 
 from streamdrift.alerts import digest
-from streamdrift.checks.receivers import Check, Rig, Script, ScriptedServer, receiver_checks
+from streamdrift.checks.receivers import Check, Factory, Script, ScriptedServer, receiver_checks
 from streamdrift.errors import SettingsProblem
-from streamdrift.escalate import page
-from streamdrift.escalate.policy import Incident, apply
-from streamdrift.escalate.receivers import Outcome, Page, PagerDuty, Receiver, Webhook, build_receivers
+from streamdrift.escalate.receivers import PagerDuty, Webhook, build_receivers
 from streamdrift.settings import EscalateSettings, PagerDutySettings, Settings, WebhookSettings
 from streamdrift.telemetry import Metrics
-from tests.escalate.conftest import NOW, make_alert
+from tests.escalate.conftest import NOW
+from tests.escalate.rigs import FACTORIES, KEY, NOT_FOR, SECRET, make_page, pagerduty
 
-KEY = "canary-routing-key-0123456789abc"
-SECRET = "whsec_" + b64encode(b"canary-signing-secret").decode()
-
-
-def make_page(action: Literal["trigger", "resolve"] = "trigger", key: str = "incident-1", alerts: int = 1) -> Page:
-    incident: Incident | None = None
-    for i in range(alerts):
-        found = apply(incident, make_alert(f"feature_{i}", at=i), EscalateSettings())
-        incident = found.incident
-    assert incident is not None
-    return page.read(page.compose(incident, int(NOW * 1000)), digest(action, key), action, key)
+CHECKS = [
+    pytest.param(FACTORIES[name], check, id=f"{name}-{check.__name__}")
+    for name in FACTORIES
+    for check in receiver_checks()
+    if (name, check.__name__) not in NOT_FOR
+]
 
 
-@dataclass
-class OverHttp:
-    receiver: Receiver
-    secrets: tuple[str, ...]
-    accepted: int
-
-    def send(self, action: Literal["trigger", "resolve"], incident: str, alerts: int = 1) -> Outcome:
-        return self.receiver.send(make_page(action, incident, alerts), NOW)
-
-    def __repr__(self) -> str:
-        return repr(self.receiver)
-
-
-def pagerduty(url: str, timeout_s: float) -> Rig:
-    settings = PagerDutySettings(routing_key=SecretStr(KEY), url=url, timeout_s=timeout_s)
-    return OverHttp(PagerDuty(settings), (KEY,), 202)
-
-
-def webhook(url: str, timeout_s: float) -> Rig:
-    settings = WebhookSettings(url=url, secret=SecretStr(SECRET), timeout_s=timeout_s)
-    return OverHttp(Webhook(settings), (SECRET, "canary-signing-secret"), 200)
-
-
-CHECKS = pytest.mark.parametrize("check", receiver_checks(), ids=lambda check: check.__name__)
-
-
-@CHECKS
-def test_pagerduty_passes_the_suite(check: Check) -> None:
-    check(pagerduty)
-
-
-@CHECKS
-def test_webhook_passes_the_suite(check: Check) -> None:
-    check(webhook)
+@pytest.mark.parametrize(("make", "check"), CHECKS)
+def test_every_receiver_over_http_passes_the_suite(make: Factory, check: Check) -> None:
+    check(make)
 
 
 def sent(server: ScriptedServer) -> Any:

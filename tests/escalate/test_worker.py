@@ -11,6 +11,7 @@ from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.errors import BrokerProblem, Retriable
 from streamdrift.escalate.receivers import Ambiguous, Delivered, Outcome, Page, Permanent, RetryAt, build_receivers
 from streamdrift.escalate.retry import backoff_s
+from streamdrift.escalate.tables import METADATA
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings, PagerDutySettings, RetrySettings, Settings, WebhookSettings
 from streamdrift.telemetry import Metrics
@@ -437,6 +438,8 @@ def test_no_secret_is_logged_or_recorded(house: MakeHouse, tmp_path: Path) -> No
     assert (len(pager.requests), len(hook.requests)) == (5, 5)
     assert "canary" not in repr(logs)
     recorded = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    for table in METADATA.sorted_tables:
+        recorded += repr(here.ledger._database.execute(table.select())).encode()
     assert b"null_rate" in recorded
     assert b"canary" not in recorded
 

@@ -5,7 +5,7 @@ A guard that is taken out is a mutation: a run with it must come out wrong, else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -148,6 +148,10 @@ class SimSource:
     def lag(self) -> Mapping[Partition, int]:
         return {p: self._broker.stable_end(p) - offset for p, offset in self._next.items()}
 
+    def nothing_left(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        lags = self.lag()
+        return [partition for partition in partitions if lags.get(partition) == 0]
+
     def exhausted(self) -> bool:
         return False
 
@@ -168,6 +172,9 @@ class PlainSink:
 
     def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
         self._pending.append((self._broker.place(topic, key), Entry(value, key, headers)))
+
+    def broadcast(self, topic: str, value: bytes) -> None:
+        self._pending += [(place, Entry(value, None, ())) for place in self._broker.all(topic)]
 
     def flush(self, timeout_s: float) -> None:
         del timeout_s
@@ -199,6 +206,9 @@ class SimSink:
         self._pending.append((self._broker.place(topic, key), Entry(value, key, headers)))
         if self._network.chance(0.3) and self._mutation not in {"commit before produce", "resend after unknown commit"}:
             self._guarded(self._produce)
+
+    def broadcast(self, topic: str, value: bytes) -> None:
+        self._pending += [(place, Entry(value, None, ())) for place in self._broker.all(topic)]
 
     def flush(self, timeout_s: float) -> None:
         """Nothing is safe before ``commit``."""

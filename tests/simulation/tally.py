@@ -62,6 +62,10 @@ class Tally:
         del now_ms
         return Output()
 
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        del now_ms, waited_ms
+        return Output()
+
     def due(self, now_s: float) -> Sequence[StateRecord]:
         found = []
         for partition, keys in self._keys.items():

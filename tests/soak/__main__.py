@@ -47,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
         brokers=options.brokers,
         partitions=options.partitions,
         exchange=options.exchange,
-        counts={kind: max(1, round(n * share)) for kind, n in LONG.items()},
+        counts={
+            kind: max(1, round(n * share)) for kind, n in LONG.items() if kind != "leader_loss" or options.brokers > 1
+        },
     )
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tests.soak import streams, verdict
 from tests.soak.cluster import Cluster, running, until
 from tests.soak.schedule import SHORT, Fault, schedule
@@ -24,7 +26,8 @@ from tests.soak.workers import ROOT, TOPICS, Slot, Workers, command, settings_of
 IDLE_S = 2.0
 """Everybody must have had nothing to do for so long: several commits."""
 CATCH_UP_S = 240.0
-STATE_HASH = ["state", "hash"]
+STATE_HASH = ["state", "hash", "--json"]
+DIFFERING_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class _Session:
             alerts=self._difference("alerts"),
             uncommitted=self._difference("alerts", committed=False),
             letters=self._difference("rejected"),
-            states=_compared(states),
+            states=compared(states["faulty"], states["calm"]),
             hanging=hanging,
             transactional=transactional,
             planned=plan.counts,
@@ -149,7 +152,8 @@ class _Session:
             striker.heal()
             striker.say("all is healed")
             drained = self._settle(workers, striker.supervise)
-            striker.say("caught up" if drained else f"did not catch up in {CATCH_UP_S:g} s")
+            busy = "" if drained else workers.busy(plan.partitions)
+            striker.say("caught up" if drained else f"did not catch up in {CATCH_UP_S:g} s: {busy}")
             return striker, workers, missed, feed, drained, workers.stop_all()
         finally:
             feed.stop()
@@ -195,10 +199,10 @@ class _Session:
             return verdict.compare([make(record.value) for record in calm], [make(record.value) for record in faulty])
         return verdict.compare([_letter(record) for record in calm], [_letter(record) for record in faulty])
 
-    def _state(self, name: str) -> Any:
-        """The hash of every series' state, where this release has a command for it."""
+    def _state(self, name: str) -> dict[str, str] | str:
+        """The hash of every series' state, and of what is kept beside; or why there is none."""
         done = command(STATE_HASH, self._environments[name])
-        return None if done.returncode != 0 else done.stdout
+        return hashes(orjson.loads(done.stdout)) if done.returncode == 0 else f"{name}: {_last(done.stderr)}"
 
     def _noted(self, workers: Workers) -> Counter[str]:
         """What processes themselves noted: the points at which they died, and clocks that jumped."""
@@ -233,9 +237,30 @@ def _letter(record: Any) -> Said:
     return Said(headers["source"].decode(), record.value)
 
 
-def _compared(states: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare line by line, each a series: what the lines look like is the command's affair."""
-    if None in states.values():
-        return {"compared": False, "reason": "this release has no `state hash`"}
-    faulty, calm = (set(str(states[name]).splitlines()) for name in ("faulty", "calm"))
-    return {"compared": True, "series": len(calm), "different": len(calm ^ faulty) // 2 or len(calm ^ faulty)}
+def hashes(document: dict[str, Any]) -> dict[str, str]:
+    """Return what `state hash --json` has, flat: of each series, of each group, and of what is kept beside them."""
+    found = {}
+    for part in document["parts"]:
+        for one in part["hashed"]:
+            own = (one["stream"], one["model"], one["segment"])
+            place = "/".join((part["stage"], str(part["partition"]), one["what"], *own))
+            found[place] = one["hash"]
+            found |= {f"{place}/{feature}": digest for feature, digest in one["series"].items()}
+    return found
+
+
+def compared(faulty: dict[str, str] | str, calm: dict[str, str] | str) -> dict[str, Any]:
+    """Compare the state that both runs left, series by series."""
+    if isinstance(faulty, str) or isinstance(calm, str):
+        return {"compared": False, "reason": faulty if isinstance(faulty, str) else calm}
+    different = sorted(place for place in faulty.keys() | calm.keys() if faulty.get(place) != calm.get(place))
+    return {
+        "compared": True,
+        "hashes": len(calm),
+        "different": len(different),
+        "differing": different[:DIFFERING_MAX],
+    }
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]

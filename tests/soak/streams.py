@@ -70,6 +70,14 @@ def transactions(bootstrap: str) -> list[Any]:
         return [one for listed in client.list_transactions().values() for one in listed]
 
 
+def leader(bootstrap: str, topic: str) -> int:
+    """Index of the broker that leads the first partition of a topic; -1 where nobody does."""
+    with admin(bootstrap) as client:
+        (found,) = client.describe_topics([topic])
+        (led,) = (one["leader_id"] for one in found["partitions"] if one["partition_index"] == 0)
+        return int(led) - 1 if led > 0 else -1
+
+
 def hanging(bootstrap: str) -> list[str]:
     """Transactions that are open though everybody is gone, and stay so."""
     deadline = time.monotonic() + SETTLE_S

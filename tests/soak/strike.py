@@ -2,121 +2,30 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any
 
 from kafka.errors import KafkaError
 
 from tests.soak import streams
-from tests.soak.cluster import Cluster, Node, until
+from tests.soak.cluster import Node, until
 from tests.soak.schedule import INSTEAD, Fault
-from tests.soak.workers import Slot, Workers
+from tests.soak.turns import Turns
+from tests.soak.workers import Slot
 
-PATIENCE_S = 120.0
 TRAP_S = 20.0
 """After this time an armed process that did not come to its point is killed where it is."""
-REFUSAL_S = 25.0
-SAMPLE_S = 5.0
+NOTICED_S = 60.0
+DISCARDED = (b"state discarded", b"all of the log is read again")
+LEADER_S = 40.0
+DAMAGED = (b"detect/events/", b"assemble/events/rows", b"detect/partition")
+"""Of what the records are that are damaged, one after the other: a group of series, counts of rows, what belongs to a partition."""
 COPIES = 20
 
 
-@dataclass
-class Striker:
-    """The loop of a run: faults at their times, what follows from them later, and the supervision of the workers."""
-
-    cluster: Cluster
-    workers: Workers
-    topics: dict[str, str]
-    seed: int
-    struck: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._began = time.monotonic()
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._turn = count()
-        self._rng = random.Random(self.seed)
-        self._broker_busy = False
-        self._sampled = 0.0
-        self._has: dict[str, bool] = {}
-
-    def run(self, faults: list[Fault], feed: streams.Feed) -> list[Fault]:
-        """Strike with all faults, and go on while there is input to come; return those that found nobody to strike."""
-        waiting = list(faults)
-        while waiting or self._later or not feed.done:
-            self._tick()
-            feed.share = 1 - len(waiting) / max(1, len(faults)) if waiting or not self._later else feed.share
-            now = time.monotonic() - self._began
-            for fault in [one for one in waiting if one.at_s <= now]:
-                if self._strike(fault):
-                    waiting.remove(fault)
-            if waiting and feed.done and now > faults[-1].at_s + PATIENCE_S:
-                return waiting
-            time.sleep(0.05)
-        return waiting
-
-    def heal(self) -> None:
-        """Nothing is wrong any more: all brokers and workers run, with the right time."""
-        self.workers.slots[0].clock.unlink(missing_ok=True)
-        for index, node in enumerate(self.cluster.nodes):
-            node.link.mode = "open"
-            node.signal(signal.SIGCONT)
-            if not node.running:
-                self.cluster.start(index)
-            self.cluster.wait(index)
-        for slot in self.workers.slots:
-            slot.armed.unlink(missing_ok=True)
-            slot.signal(signal.SIGCONT)
-            slot.stopped, slot.wanted = False, True
-            if not slot.running:
-                slot.start()
-
-    def supervise(self) -> None:
-        """One turn of what goes on beside the faults."""
-        self.workers.supervise()
-        if time.monotonic() - self._sampled > SAMPLE_S:
-            self._sampled = time.monotonic()
-            self.workers.sample(self._began)
-
-    def say(self, text: str) -> None:
-        line = f"{time.monotonic() - self._began:7.1f} s  {text}"
-        self.notes.append(line)
-        sys.stderr.write(line + "\n")
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        while self._later and self._later[0][0] <= now:
-            heappop(self._later)[2]()
-        self.supervise()
-
-    def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        heappush(self._later, (time.monotonic() + seconds, next(self._turn), action))
-
-    def _strike(self, fault: Fault) -> bool:
-        act: Callable[[Fault], bool] = getattr(self, f"_{fault.kind}")
-        return act(fault)
-
-    def _again(self, fault: Fault) -> None:
-        """Strike once more: the first time it came to nothing."""
-
-        def strike() -> None:
-            if not self._strike(fault):
-                self._after(0.5, strike)
-
-        self._after(0.5, strike)
-
-    def _someone(self, first: int) -> Slot | None:
-        slots = self.workers.slots
-        ordered = slots[first:] + slots[:first]
-        return next((slot for slot in ordered if slot.ready_to_be_struck), None)
+class Striker(Turns):
+    """The faults themselves."""
 
     def _kill(self, fault: Fault) -> bool:
         slot = self._someone(fault.slot)
@@ -131,7 +40,8 @@ class Striker:
 
     def _crash(self, fault: Fault) -> bool:
         slot = self._someone(fault.slot)
-        if slot is None:
+        asks = fault.point in INSTEAD and not self._has.get(fault.point)
+        if slot is None or (asks and self._broker_busy):  # which would not answer, and is brought back by this thread
             return False
         point = fault.point if self._possible(fault.point) else INSTEAD[fault.point]
         slot.arm(point, fault.count, fault.seconds)
@@ -240,6 +150,34 @@ class Striker:
         self._after(fault.seconds, lambda: self._broker_back(fault.slot))
         return True
 
+    def _leader_loss(self, fault: Fault) -> bool:
+        """A broker is gone until another leads what it led: its partitions are then written and read elsewhere."""
+        try:
+            leader = streams.leader(self.cluster.bootstrap, self.topics["alerts"])
+        except KafkaError:
+            return False
+        node = self._broker(leader) if leader >= 0 else None
+        if node is None:
+            return False
+        node.kill()
+        self.say(f"kill -9 broker {leader}, which leads {self.topics['alerts']}/0")
+        deadline = time.monotonic() + LEADER_S
+
+        def look() -> None:
+            try:
+                now = streams.leader(self.cluster.bootstrap, self.topics["alerts"])
+            except KafkaError:
+                now = -1
+            if now in {leader, -1} and time.monotonic() < deadline:
+                self._after(0.5, look)
+                return
+            self.struck["leader_loss"] += now not in {leader, -1}
+            self.say(f"broker {now} leads it now")
+            self._broker_back(leader)
+
+        self._after(fault.seconds, look)
+        return True
+
     def _broker_stop(self, fault: Fault) -> bool:
         node = self._broker(fault.slot)
         if node is None:
@@ -271,8 +209,11 @@ class Striker:
         self.say(f"the way to broker {fault.slot} is {mode} for {fault.seconds} s")
 
         def mend() -> None:
-            self.struck[mode] += link.held_up > before
             link.mode = "open"
+            if link.held_up > before:
+                self.struck[mode] += 1
+            else:
+                self._again(fault)  # no worker had anything to say to this broker
             if self._rng.random() < 0.5:
                 link.reset()
             self.say(f"the way to broker {fault.slot} is open; {link.held_up - before} pieces were held up")
@@ -333,45 +274,46 @@ class Striker:
         return True
 
     def _corrupt_state(self, fault: Fault) -> bool:
-        """A state record is damaged while nobody has it in memory; mended when a worker refused it."""
-        del fault
+        """A state record is damaged while nobody has it in memory; who takes it up must notice, and rebuild what it was."""
         if self._broker_busy or not all(slot.ready_to_be_struck for slot in self.workers.slots):
             return False
         try:
             records = streams.last_records(self.cluster.bootstrap, self.topics["state"])
         except (KafkaError, TimeoutError):
             return False
-        if not records:
-            self.say("no state record to be damaged")
-            return True
+        kind = DAMAGED[self._damages % len(DAMAGED)]
+        chosen = [key for key in sorted(records) if kind in key]
+        if not chosen:
+            return False
+        self._damages += 1
         for slot in self.workers.slots:
             slot.killed, slot.wanted = True, False
             slot.signal(signal.SIGKILL)
             if slot.process is not None:
                 slot.process.wait(10)
-        self._damage(records[self._rng.choice(sorted(records))])
+        self._damage(records[self._rng.choice(chosen)], fault)
         return True
 
-    def _damage(self, stale: Any) -> None:
+    def _damage(self, stale: Any, fault: Fault) -> None:
         """Damage what is the newest record now that nobody writes any more."""
         record = streams.last_records(self.cluster.bootstrap, self.topics["state"]).get(stale.key, stale)
         at = self._rng.randrange(len(record.value))
         damaged = bytearray(record.value)
         damaged[at] ^= 0x55
         streams.copy(self.cluster.bootstrap, [record._replace(value=bytes(damaged))])
-        before = sum(self.workers.exits.values())
         for slot in self.workers.slots:
             slot.restart_at = 0.0
             slot.start()
         self.say(f"state record {record.key!r} damaged at byte {at}")
+        since = {slot.number: slot.lives for slot in self.workers.slots}
 
-        def refused() -> bool:
+        def noticed() -> bool:
             self.supervise()
-            return sum(self.workers.exits.values()) > before
+            return any(slot.says(DISCARDED, since[slot.number]) for slot in self.workers.slots)
 
-        if until(refused, REFUSAL_S):
-            streams.copy(self.cluster.bootstrap, [record])
-            self.say("a worker refused it; the record is mended")
+        if until(noticed, NOTICED_S):
+            self.struck["corrupt_state"] += 1
+            self.say("a worker discarded it")
         else:
-            self.say(f"no worker refused it in {REFUSAL_S:g} s")
-        self.struck["corrupt_state"] += 1
+            self.say(f"no worker said so in {NOTICED_S:g} s")
+            self._again(fault)

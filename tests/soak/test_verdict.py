@@ -25,7 +25,7 @@ def a_run(alerts: Difference, **changed: object) -> Run:
         alerts=alerts,
         uncommitted=alerts,
         letters=Difference(),
-        states={"compared": True, "series": 3, "different": 0},
+        states={"compared": True, "hashes": 3, "different": 0, "differing": []},
         hanging=[],
         transactional=True,
         planned={"kill": 1},
@@ -63,7 +63,8 @@ def test_what_is_lost_twice_foreign_or_different_is_told_by_id() -> None:
     [
         ({"drained": False}, "catch up"),
         ({"hanging": ["worker-1 Ongoing"]}, "worker-1"),
-        ({"states": {"compared": True, "series": 3, "different": 2}}, "2 series"),
+        ({"states": {"compared": True, "hashes": 3, "different": 1, "differing": ["m/x"]}}, "1 places: ['m/x']"),
+        ({"states": {"compared": False, "reason": "no state"}}, "not compared: no state"),
         ({"not_struck": ["disk_full: 0 of 1"]}, "disk_full"),
         ({"stop_codes": [0, 1]}, "[0, 1]"),
         ({"struck": Counter({"kill": 49, "stop": 24, "broker_kill": 6})}, "49 kill_9"),

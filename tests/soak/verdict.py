@@ -132,7 +132,9 @@ class Run:
         if self.hanging:
             found.append(f"transactions that hang: {', '.join(self.hanging)}")
         if self.states.get("different"):
-            found.append(f"final state differs in {self.states['different']} series")
+            found.append(f"final state differs in {self.states['different']} places: {self.states['differing']}")
+        if self.transactional and not self.states["compared"]:
+            found.append(f"final state was not compared: {self.states['reason']}")
         found += [f"did not strike: {one}" for one in self.not_struck]
         if any(code != 0 for code in self.stop_codes):
             found.append(f"exit codes after SIGTERM: {list(self.stop_codes)}")

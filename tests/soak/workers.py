@@ -178,6 +178,12 @@ class Slot:
         except OSError:
             return ""
 
+    def says(self, texts: tuple[bytes, ...], since: int) -> bool:
+        """Whether one of its lives, from that number on, has one of these in its log."""
+        logs = (self.folder / f"detect-{self.number}-{life}.log" for life in range(since, self.lives + 1))
+        told = [log.read_bytes() for log in logs if log.exists()]
+        return any(text in one for one in told for text in texts)
+
     def strikes(self) -> list[dict[str, Any]]:
         """What its processes noted before they died."""
         try:
@@ -229,20 +235,29 @@ class Workers:
 
     def idle(self, partitions: int) -> bool:
         """Whether all run, have all partitions of both stages among them, and nothing left to do."""
+        return not self.busy(partitions)
+
+    def busy(self, partitions: int) -> str:
+        """What keeps it from being idle; empty where nothing does."""
         lags: dict[str, float] = {}
+        left: list[str] = []
         for slot in self.slots:
             if not slot.wanted:
                 continue
             text = _metrics(slot) if slot.running else None
             if text is None:
-                return False
+                return f"worker {slot.number} does not answer"
             for line in text.splitlines():
                 if line.startswith("streamdrift_lag_records{"):
                     name, value = line.rsplit(" ", 1)
+                    if float(value):
+                        left.append(f"worker {slot.number}: {line}")
                     lags[name] = float(value)
         stages = 1 if self.slots[0].environment.get("STREAMDRIFT_EXCHANGE") == "direct" else 2
         ours = [v for name, v in lags.items() if "changes" not in name]
-        return len(ours) >= stages * partitions and not any(ours)
+        if len(ours) < stages * partitions:
+            return f"only {sorted(lags)} are anybody's"
+        return "; ".join(one for one in left if "changes" not in one)
 
     def stop_all(self) -> list[int | None]:
         """End them as an operator would; return their exit codes."""

@@ -146,7 +146,7 @@ def test_what_went_away_leaves_nothing_behind() -> None:
     assert bank.states["held_back"] == 0
     assert not +bank._segments_of
     assert not bank._traffic
-    assert not bank._silence._states
+    assert not bank._silence.models()
 
 
 def labelled(n: int = N) -> dict[Partition, list[Record]]:

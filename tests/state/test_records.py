@@ -49,5 +49,8 @@ def test_a_newer_format_is_refused_with_what_to_do() -> None:
     ((key, value),) = records.seal(b"g", b"state")
     newer = value[:4] + (records.VERSION + 1).to_bytes(2, "little") + value[6:-4]
     newer += zlib.crc32(newer).to_bytes(4, "little")
-    with pytest.raises(Fatal, match=r"newer release \(format 2, and this one reads up to 1\).*empty the state topic"):
+    with pytest.raises(
+        Fatal,
+        match=rf"newer release \(format {records.VERSION + 1}, and this one reads up to {records.VERSION}\).*empty the state topic",
+    ):
         records.opened({key: newer})

@@ -53,7 +53,7 @@ def roots(stage: Any) -> Iterator[Any]:
     bank = stage.bank
     yield from bank._groups.values()
     yield from bank._traffic.values()
-    yield from bank._silence._states.values()
+    yield from bank._silence._models.values()
 
 
 def life(settings: Settings) -> Iterator[Any]:
@@ -76,7 +76,11 @@ def test_every_attribute_is_named_and_every_class_was_seen() -> None:
         "name them in streamdrift/detect/specs.py, under `keeps` if anything that is told later hangs on them"
     )
     missed = {cls.__qualname__ for cls in BY_CLASS.keys() - seen}
-    assert missed == {"Place"}, "the traffic must have something of every class; a place is made when it is written"
+    later = {
+        "Place",
+        "LastEvent",
+    }  # a place is made when it is written; a gap of several partitions: tests/detect/test_silence.py
+    assert missed == later, "the traffic must have something of every class"
 
 
 def test_an_attribute_that_somebody_forgot_is_found() -> None:

@@ -25,20 +25,21 @@ def test_silence_that_the_clock_showed_is_put_away_with_its_alert() -> None:
     while process.step():
         process.commit()
     kept = {place: dict(found) for place, found in broker.changelog.items()}
-    now = FOUND[-1]["occurred_at"] + 20 * 3_600_000
-    told = process.stage.idle(now).alerts
+    hours = 20 * 3_600_000
+    now, waited = FOUND[-1]["occurred_at"] + hours, dict.fromkeys(broker.logs, hours)
+    told = process.stage.mark(now, waited).alerts
     assert {alert.reason for alert in told} == {"silence"}
     process.commit()
     assert broker.changelog != kept
     again = Process(much_traffic.direct(TREE)(), broker)
     while again.step():
         pass
-    assert not again.stage.idle(now).alerts
+    assert not again.stage.mark(now, waited).alerts
     # and had it not been put away, it would have been told twice
     lost = Process(much_traffic.direct(TREE)(), Broker(broker.logs, broker.committed, kept))
     while lost.step():
         pass
-    assert [alert.alert_id for alert in lost.stage.idle(now).alerts] == [alert.alert_id for alert in told]
+    assert [alert.alert_id for alert in lost.stage.mark(now, waited).alerts] == [alert.alert_id for alert in told]
 
 
 def ordered(broker: Broker, deaths: Sequence[tuple[int, int]]) -> dict[tuple[str, str, str], str]:

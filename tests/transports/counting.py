@@ -63,6 +63,10 @@ class Counting:
         del now_ms
         return Output()
 
+    def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
+        del now_ms, waited_ms
+        return Output()
+
     def due(self, now_s: float) -> Sequence[StateRecord]:
         if now_s - self._flushed_at < self._flush_s and not math.isinf(now_s):
             return ()

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient, errors
 
-from streamdrift.errors import BrokerProblem, SettingsProblem
+from streamdrift.errors import BrokerProblem, OutOfReach, SettingsProblem
 from streamdrift.settings import KafkaSettings, Settings, TopicSettings
-from streamdrift.transports.kafka import KafkaSink, KafkaSource, create_topics, open_admin
+from streamdrift.transports.kafka import KafkaSink, KafkaSource, create_topics, open_admin, unreadable
 from tests.broker import ADMIN, LIMITED, Broker
 from tests.transports.clock import RealClock
 
@@ -144,6 +145,24 @@ def test_the_right_settings(kafka_broker: Broker) -> None:
         {"bootstrap_servers": kafka_broker.tls, "security_protocol": "SSL", "ssl_cafile": kafka_broker.cafile},
     ):
         open_admin(KafkaSettings.model_validate(settings), RealClock()).close()
+
+
+@pytest.mark.broker
+def test_a_broker_that_goes_while_it_is_asked_says_nothing_of_the_topic(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for an answer, a worker began without state, labels or orders, and went on so for its life."""
+
+    def gone(admin: KafkaAdminClient, topics: list[str]) -> None:
+        admin.close()
+        raise errors.KafkaConnectionError(f"socket disconnected while {topics} was asked about")
+
+    why = unreadable(kafka_settings, RealClock(), "no-such-topic")
+    assert why is not None
+    assert "topics create" in why
+    monkeypatch.setattr(KafkaAdminClient, "describe_topics", gone)
+    with pytest.raises(OutOfReach, match="looking up topic 'no-such-topic'"):
+        unreadable(kafka_settings, RealClock(), "no-such-topic")
 
 
 @pytest.mark.broker

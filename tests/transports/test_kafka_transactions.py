@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from pydantic import SecretStr
 
 from streamdrift.errors import BrokerProblem, Retriable
@@ -18,6 +19,7 @@ from streamdrift.settings import KafkaSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.kafka import Changelog, KafkaSink, KafkaSource, KafkaTransactions
 from streamdrift.transports.kafka import producer as producers
+from streamdrift.transports.kafka.explain import translate
 from tests.broker import LIMITED, Broker
 from tests.transports.clock import RealClock
 
@@ -162,6 +164,72 @@ def test_what_was_polled_is_committed_as_who_polled_it(
     with pytest.raises(Retriable, match="the group gave the partitions to others; what was not committed is read"):
         member.sink.commit(())
     assert published(kafka_settings, member.out) == [b"20 records"]
+
+
+def thrown_out_while_it_joins(member: Member) -> None:
+    """kafka-python asks once before it joins whether it was thrown out, and not again for as long as it waits for an answer."""
+    coordinator = member.source._consumer._coordinator
+    coordinator.rejoining = True
+    coordinator.maybe_leave_group()
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_who_was_thrown_out_while_it_joined_begins_anew(
+    join: Callable[..., Member], kafka_settings: KafkaSettings, stays: bool
+) -> None:
+    """It is not told that its partitions were another's, nor, with one that stays, before one of them goes for good."""
+    member = join()
+    member.done(member.poll(20))
+    thrown_out_while_it_joins(member)
+    successor = join("b")
+    successor.done(successor.poll(20))
+    successor.sink.commit(())
+    if not stays:
+        successor.close()
+
+    def goes_on() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            member.source.poll(100, 0.3)
+            if member.source.membership.generation_id >= 0:
+                member.sink.commit(())
+            if stays:
+                successor.source.poll(100, 0.2)
+
+    with pytest.raises(
+        Retriable, match=r"thrown out of group .* while it joined|went to another worker|the group gave"
+    ):
+        goes_on()
+    assert published(kafka_settings, member.out) == [b"20 records"]
+
+
+def test_an_answer_to_a_membership_that_is_gone_is_no_end(kafka_settings: KafkaSettings) -> None:
+    """As raised by kafka-python 3.0.12 after SIGSTOP in the midst of a rebalance; the broker's own is an end."""
+    text = "SyncGroupResponse protocol_name 'cooperative-sticky' does not match group protocol_name None"
+    found = translate(errors.InconsistentGroupProtocolError(text), kafka_settings, "reading")
+    assert isinstance(found, Retriable)
+    assert "dealt its partitions out anew" in str(found)
+
+
+def test_a_group_that_another_program_uses(join: Callable[..., Member], topic: str, broker: str) -> None:
+    other = KafkaConsumer(
+        f"{topic}in",
+        bootstrap_servers=broker,
+        group_id=f"{topic}group",
+        partition_assignment_strategy=[RangePartitionAssignor],
+    )
+    try:
+        other.poll(5_000)
+        member = join()
+
+        def polls() -> None:
+            for _ in range(20):
+                member.source.poll(1, 0.3)
+
+        with pytest.raises(BrokerProblem, match=r"another program uses its name; change STREAMDRIFT_KAFKA__GROUP"):
+            polls()
+    finally:
+        other.close(autocommit=False)
 
 
 def test_after_a_failure_nothing_more_is_taken(join: Callable[..., Member], kafka_settings: KafkaSettings) -> None:
@@ -380,6 +448,37 @@ def test_state_is_read_back_by_group_and_topic(kafka_settings: KafkaSettings, to
     assert other.read(here) == {}
     for one in (log, other):
         one.close()
+
+
+def test_a_broker_that_is_slow_to_say_where_state_begins_is_asked_again(
+    kafka_settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kafka-python's position is None where nobody answers in time."""
+    log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
+    write(kafka_settings, log, [StateRecord(partition, b"a", b"1")])
+    position, asked = KafkaConsumer.position, list[TopicPartition]()
+
+    def late(consumer: KafkaConsumer, tp: TopicPartition, **options: Any) -> int | None:
+        asked.append(tp)
+        return None if len(asked) == 1 else position(consumer, tp, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "position", late)
+    assert log.read(partition) == {b"a": b"1"}
+    assert len(asked) > 1
+    log.close()
+
+
+def test_a_count_of_partitions_that_is_damaged_is_written_anew(kafka_settings: KafkaSettings, topic: str) -> None:
+    log, partition = changelog(kafka_settings, topic), Partition(f"{topic}in", 0)
+    assert log.read(partition) == {}
+    write(kafka_settings, log, [StateRecord(partition, b"a", b"1")])
+    producer = KafkaProducer(bootstrap_servers=kafka_settings.bootstrap_servers)
+    producer.send(log.topic, b"\xff\x00", f"g\0{topic}in".encode(), partition=0).get(10)
+    producer.close()
+    assert log.read(partition) == {b"a": b"1"}
+    ((count, key, _, _), *_) = log.records([StateRecord(partition, b"a", b"2")])
+    assert (count, key) == (b"2", f"g\0{topic}in".encode())
+    log.close()
 
 
 def test_state_that_is_being_committed_is_waited_for(kafka_settings: KafkaSettings, topic: str) -> None:

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from streamdrift.escalate.receivers.alertmanager import Alertmanager
+from streamdrift.escalate.receivers.apprise import Apprise
 from streamdrift.escalate.receivers.base import (
     OUTCOMES,
     Ambiguous,
@@ -15,20 +19,38 @@ from streamdrift.escalate.receivers.base import (
     Receiver,
     RetryAt,
 )
+from streamdrift.escalate.receivers.confluence import Confluence
+from streamdrift.escalate.receivers.email import Email
+from streamdrift.escalate.receivers.jira import Jira
+from streamdrift.escalate.receivers.jira_actions import CorrectiveAction, JiraActions, Progress
+from streamdrift.escalate.receivers.markdown import Markdown
 from streamdrift.escalate.receivers.pagerduty import PagerDuty
+from streamdrift.escalate.receivers.slack import Slack
+from streamdrift.escalate.receivers.slack_webhook import SlackWebhook
 from streamdrift.escalate.receivers.webhook import Webhook
-from streamdrift.settings import Settings
+from streamdrift.settings import EscalateSettings, Settings
 from streamdrift.telemetry import Metrics
 
 __all__ = [
+    "Alertmanager",
     "Ambiguous",
+    "Apprise",
+    "Confluence",
+    "CorrectiveAction",
     "Delivered",
+    "Email",
+    "Jira",
+    "JiraActions",
+    "Markdown",
     "Outcome",
     "Page",
     "PagerDuty",
     "Permanent",
+    "Progress",
     "Receiver",
     "RetryAt",
+    "Slack",
+    "SlackWebhook",
     "Webhook",
     "build_receivers",
 ]
@@ -39,13 +61,23 @@ def build_receivers(settings: Settings, metrics: Metrics) -> tuple[Receiver, ...
 
     Every count of theirs begins at 0, so that the first failure is a rise that an alert rule sees.
     """
-    escalate = settings.escalate
-    receivers: list[Receiver] = []
-    if escalate.pagerduty.routing_key is not None:
-        receivers.append(PagerDuty(escalate.pagerduty))
-    if escalate.webhook.url is not None:
-        receivers.append(Webhook(escalate.webhook))
+    receivers = [make(settings.escalate) for is_on, make in _KINDS if is_on(settings.escalate) is not None]
     for receiver in receivers:
         for outcome in (*(kind.name for kind in OUTCOMES), "dead", "cancelled"):
             metrics.deliveries.labels(receiver.name, outcome)
     return tuple(receivers)
+
+
+_KINDS: tuple[tuple[Callable[[EscalateSettings], object], Callable[[EscalateSettings], Receiver]], ...] = (
+    (lambda s: s.pagerduty.routing_key, lambda s: PagerDuty(s.pagerduty, private=s.private_addresses)),
+    (lambda s: s.slack.token, lambda s: Slack(s.slack, private=s.private_addresses)),
+    (lambda s: s.slack_webhook.url, lambda s: SlackWebhook(s.slack_webhook, private=s.private_addresses)),
+    (lambda s: s.alertmanager.url, lambda s: Alertmanager(s.alertmanager, private=s.private_addresses)),
+    (lambda s: s.webhook.url, lambda s: Webhook(s.webhook, private=s.private_addresses)),
+    (lambda s: s.email.host, lambda s: Email(s.email)),
+    (lambda s: s.jira.url, lambda s: Jira(s.jira, private=s.private_addresses)),
+    (lambda s: s.apprise.urls, lambda s: Apprise(s.apprise)),
+    (lambda s: s.markdown.folder, lambda s: Markdown(s.markdown)),
+    (lambda s: s.confluence.url, lambda s: Confluence(s.confluence, private=s.private_addresses)),
+)
+"""What of the settings turns a receiver on, and how it is made; those that page come first."""

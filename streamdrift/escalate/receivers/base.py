@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
-Action = Literal["trigger", "resolve"]
+Action = Literal["trigger", "acknowledge", "resolve"]
+
+REFERENCE_LENGTH_MAX = 500
+"""A longer one is not kept: half a key is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,10 @@ class Page:
         The incident in JSON terms, with its ``blast_radius``.
     alerts
         The ``data`` of its alerts' CloudEvents, the lead first.
+    reference
+        What this receiver last answered as ``Delivered.reference`` about the incident; None before.
+    uncertain
+        Whether an earlier attempt may have told it. A receiver whose other side knows no dedup keys looks there first.
     """
 
     delivery_id: str
@@ -37,14 +44,25 @@ class Page:
     headline: str
     incident: dict[str, Any]
     alerts: tuple[dict[str, Any], ...]
+    reference: str | None = None
+    uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It is told."""
+    """It is told.
+
+    Attributes
+    ----------
+    reference
+        What the other side calls it (a message's timestamp, an issue's key): kept per receiver and incident, and given back
+        with the incident's next page, which may then update or answer it. At most ``REFERENCE_LENGTH_MAX`` characters. None
+        leaves what was kept before.
+    """
 
     name: ClassVar[str] = "delivered"
     reason: str = ""
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +90,20 @@ class Permanent:
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """It may have been told: it was sent, and no answer came. Safe to try again, as every page has a dedup key."""
+    """It may have been told: it was sent, and no answer came.
+
+    It is tried again: the other side knows it by its dedup key, or the receiver sees by ``Page.uncertain`` that it has to look
+    there first.
+
+    Attributes
+    ----------
+    seconds
+        How long to wait before looking; None where it doesn't matter.
+    """
 
     name: ClassVar[str] = "ambiguous"
     reason: str = ""
+    seconds: float | None = None
 
 
 Outcome = Delivered | RetryAt | Permanent | Ambiguous

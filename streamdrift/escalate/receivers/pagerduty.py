@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from streamdrift.alerts import rfc3339
+from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Outcome, Page
 from streamdrift.escalate.receivers.http import HttpDoor, outcome
 from streamdrift.settings import PagerDutySettings
@@ -15,6 +18,8 @@ BODY_BYTES_MAX = 512_000
 """The limit is 512 KB; Alertmanager reads it as this, too."""
 SUMMARY_MAX, DEDUP_KEY_MAX, TEXT_MAX = 1_024, 255, 1_024
 ALERTS_MAX = 20
+ENQUEUE = "/enqueue"
+HEADERS = {"Content-Type": "application/json"}
 ACCEPTED = frozenset({202})
 SEVERITIES = {"critical": "critical", "warning": "warning", "info": "info"}
 BRIEF = (
@@ -40,11 +45,13 @@ class PagerDuty:
 
     name = "pagerduty"
 
-    def __init__(self, settings: PagerDutySettings) -> None:
+    def __init__(self, settings: PagerDutySettings, *, private: bool = True) -> None:
         if settings.routing_key is None:
             raise ValueError("PagerDuty needs a routing_key")
         self._key = settings.routing_key.get_secret_value()
-        self._door = HttpDoor(settings.url, settings.timeout_s, [self._key])
+        self._door = HttpDoor(settings.url, settings.timeout_s, [self._key], private=private)
+        changes = settings.url.removesuffix(ENQUEUE) + "/change" + ENQUEUE
+        self._changes = HttpDoor(changes, settings.timeout_s, [self._key], private=private)
 
     def __repr__(self) -> str:
         return f"PagerDuty({self._door.place})"
@@ -52,7 +59,42 @@ class PagerDuty:
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
         body = self._body(page)
-        return outcome(self._door.post(body, {"Content-Type": "application/json"}, now), ACCEPTED)
+        return outcome(self._door.post(body, HEADERS, now), ACCEPTED)
+
+    def change(self, change: Mapping[str, Any], now: float) -> Outcome:
+        """Tell of a change of the model or what it reads, which pages nobody: PagerDuty shows it beside incidents for 90 days.
+
+        Parameters
+        ----------
+        change
+            A change event (``docs/schemas/change-event.schema.json``). PagerDuty knows no dedup keys for these.
+        """
+        return outcome(self._changes.post(orjson.dumps(self._changed(change)), HEADERS, now), ACCEPTED)
+
+    def _changed(self, change: Mapping[str, Any]) -> dict[str, Any]:
+        scope = change.get("scope") or {}
+        details = {name: change.get(name) for name in ("change_id", "kind", "author") if change.get(name)}
+        details |= {
+            name: safe_text.plain(scope[name], TEXT_MAX)
+            for name in ("models", "features", "segments")
+            if scope.get(name)
+        }
+        payload = {
+            "summary": safe_text.plain(change.get("summary") or change.get("kind") or "a change", SUMMARY_MAX),
+            "source": "streamdrift",
+            "timestamp": change.get("occurred_at"),
+            "custom_details": {name: safe_text.plain(value, TEXT_MAX) for name, value in details.items()},
+        }
+        event: dict[str, Any] = {
+            "routing_key": self._key,
+            "payload": {name: value for name, value in payload.items() if value},
+        }
+        link = str(change.get("link") or "")
+        if re.fullmatch(
+            r"https?://[\x21-\x7e]{1,1000}", link
+        ):  # a link from an event is shown, and nobody but a person follows it
+            event["links"] = [{"href": link, "text": "change"}]
+        return event
 
     def _body(self, page: Page) -> bytes:
         event: dict[str, Any] = {
@@ -72,8 +114,8 @@ class PagerDuty:
 def _payload(page: Page) -> dict[str, Any]:
     radius = page.incident.get("blast_radius", {})
     payload = {
-        "summary": page.headline[:SUMMARY_MAX],
-        "source": _text(page.incident.get("model")),
+        "summary": safe_text.plain(page.headline, SUMMARY_MAX),
+        "source": _text(page.incident.get("model")) or "streamdrift",
         "severity": SEVERITIES.get(str(page.incident.get("severity")), "warning"),
         "timestamp": rfc3339(page.at),
         "component": _text(radius.get("feature")),
@@ -92,4 +134,4 @@ def _payload(page: Page) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return str(value or "")[:TEXT_MAX]
+    return safe_text.plain(value or "", TEXT_MAX)

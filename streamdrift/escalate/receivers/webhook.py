@@ -29,7 +29,7 @@ class Webhook:
 
     name = "webhook"
 
-    def __init__(self, settings: WebhookSettings) -> None:
+    def __init__(self, settings: WebhookSettings, *, private: bool = True) -> None:
         if settings.url is None:
             raise ValueError("a webhook needs a url")
         secret = settings.secret.get_secret_value() if settings.secret is not None else None
@@ -37,7 +37,7 @@ class Webhook:
         spellings = (
             [] if secret is None else [secret, secret.removeprefix(PREFIX), signing_key(secret).decode("latin-1")]
         )
-        self._door = HttpDoor(settings.url, settings.timeout_s, spellings)
+        self._door = HttpDoor(settings.url, settings.timeout_s, spellings, private=private)
 
     def __repr__(self) -> str:
         return f"Webhook({self._door.place})"

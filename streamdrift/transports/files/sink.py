@@ -60,6 +60,10 @@ class FileSink:
         except OSError as e:
             raise _unwritten(path, e) from None
 
+    def broadcast(self, topic: str, value: bytes) -> None:
+        """Hand over one message: a file is one partition."""
+        self.send(topic, value)
+
     def flush(self, timeout_s: float) -> None:
         """Hand all lines to the operating system; see ``ports.Sink``."""
         del timeout_s

@@ -104,7 +104,8 @@ class Changelog:
         reader.seek_to_beginning(tp)
         patience = self._settings.request_timeout_s + self._settings.transaction_timeout_s
         deadline = self._clock.monotonic() + patience
-        while reader.position(tp, timeout_ms=self._settings.request_timeout_s * 1_000) < end:
+        timeout_ms = self._settings.request_timeout_s * 1_000
+        while (at := reader.position(tp, timeout_ms=timeout_ms)) is None or at < end:  # None: nobody said in time
             batches = reader.poll(timeout_ms=POLL_MS, max_records=POLL_RECORDS_MAX)
             for key, value in self._pairs(batches.get(tp, ())):
                 if key == prefix[: -len(BETWEEN)]:
@@ -144,7 +145,7 @@ class Changelog:
                 yield record.key, record.value
 
     def _require_same(self, partition: Partition, noted: bytes | None, found: bytes) -> None:
-        if noted is None:
+        if noted is None or not noted.isdigit():  # not yet written, or damaged
             self._noted[partition] = found
         elif noted != found:
             raise BrokerProblem(

@@ -17,6 +17,9 @@ REJOIN = (
 )
 """The group moved on without us: partitions are dealt out anew, and what was not committed comes again."""
 
+RESET = "does not match group protocol_name None"
+"""kafka-python's own InconsistentGroupProtocol: it lost its membership while it waited for the answer to its joining."""
+
 NAME = "STREAMDRIFT_KAFKA__"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -29,13 +32,18 @@ def translate(error: Exception, settings: KafkaSettings, doing: str) -> Streamdr
     doing
         What was going on, with the names it needs: ``reading topic 'inference-events'``.
     """
-    if isinstance(error, REJOIN):
+    if isinstance(error, REJOIN) or (isinstance(error, errors.InconsistentGroupProtocolError) and RESET in str(error)):
         return Retriable(f"{doing}: the consumer group dealt its partitions out anew; they are read again")
-    if isinstance(error, errors.UnknownTopicOrPartitionError):
-        return explain(error, settings, doing)
-    if isinstance(error, errors.RetriableError) or getattr(error, "retriable", False):
+    if passes(error):
         return Retriable(f"{doing} at {settings.bootstrap_servers}: {plain(error)}")
     return explain(error, settings, doing)
+
+
+def passes(error: Exception) -> bool:
+    """Tell whether it may go by itself."""
+    if isinstance(error, errors.UnknownTopicOrPartitionError):
+        return False
+    return isinstance(error, errors.RetriableError) or bool(getattr(error, "retriable", False))
 
 
 def explain(error: Exception, settings: KafkaSettings, doing: str = "talking to Kafka") -> BrokerProblem:
@@ -89,6 +97,10 @@ _SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (
         errors.GroupAuthorizationFailedError,
         f"the user has no right to this consumer group; allow it READ on it, or change {NAME}GROUP",
+    ),
+    (
+        errors.InconsistentGroupProtocolError,
+        f"the group has members that share partitions out in another way, so another program uses its name; change {NAME}GROUP",
     ),
     (
         errors.TransactionalIdAuthorizationFailedError,

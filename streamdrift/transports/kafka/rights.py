@@ -13,11 +13,11 @@ from typing import Any
 
 from kafka import errors
 
-from streamdrift.errors import BrokerProblem
+from streamdrift.errors import BrokerProblem, OutOfReach
 from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings
 from streamdrift.transports.kafka.client import captured
-from streamdrift.transports.kafka.explain import explain
+from streamdrift.transports.kafka.explain import explain, passes
 from streamdrift.transports.kafka.reach import open_admin
 from streamdrift.transports.kafka.tls import principal
 
@@ -152,22 +152,27 @@ def look_up(admin: Any, topic: str, settings: KafkaSettings) -> Seen:
     Raises
     ------
     BrokerProblem
-        The broker refuses to say.
+        The broker refuses to say; ``OutOfReach`` where it went away meanwhile, which says nothing of the topic.
     """
     try:
         (found,) = admin.describe_topics([topic])
     except errors.KafkaError as e:
-        raise explain(e, settings, f"looking up topic {topic!r}") from None
+        raise _unsaid(e, settings, topic) from None
     error = errors.for_code(found["error_code"])
     if error is errors.UnknownTopicOrPartitionError:
         return Seen(None)
     if error is errors.TopicAuthorizationFailedError:
         return Seen(None, ())
     if error not in {errors.NoError, errors.LeaderNotAvailableError}:
-        raise explain(error(), settings, f"looking up topic {topic!r}")
+        raise _unsaid(error(), settings, topic)
     allowed = found.get("authorized_operations")
     # whoever sees a topic may at least describe it: an answer without that is no answer
     return Seen(len(found["partitions"]), allowed if allowed and DESCRIBE in allowed else None)
+
+
+def _unsaid(error: Exception, settings: KafkaSettings, topic: str) -> BrokerProblem:
+    problem = explain(error, settings, f"looking up topic {topic!r}")
+    return OutOfReach(str(problem)) if passes(error) else problem
 
 
 def _lacks(seen: Seen, operation: str) -> bool:

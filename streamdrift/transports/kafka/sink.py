@@ -53,6 +53,7 @@ class _Sent:
     value: bytes
     key: bytes | None
     headers: Headers
+    partition: int | None = None
     future: Any = field(default=None)
 
 
@@ -83,18 +84,29 @@ class KafkaSink:
             There is no such topic, or we may not write to it.
         """
         self._writable.require(topic)
+        self._take(_Sent(topic, value, key, headers))
+
+    def broadcast(self, topic: str, value: bytes) -> None:
+        """Hand over one message for every partition of a topic; as ``send``."""
+        self._writable.require(topic)
+        for partition in sorted(self._opened().partitions_for(topic)):
+            self._take(_Sent(topic, value, None, (), partition))
+
+    def _take(self, sent: _Sent) -> None:
         if len(self._pending) >= PENDING_MAX:
             self.flush(self._settings.request_timeout_s)
-        sent = _Sent(topic, value, key, headers)
         self._pending.append(sent)
         self._hand_over(sent)
+
+    def _opened(self) -> Any:
+        if self._producer is None:
+            self._producer = open_producer(self._settings, LINGER_MS, enable_idempotence=True)
+        return self._producer
 
     def _hand_over(self, sent: _Sent) -> None:
         """Give the message to the producer; what it says to that is found in ``sent.future`` by ``flush``."""
         try:
-            if self._producer is None:
-                self._producer = open_producer(self._settings, LINGER_MS, enable_idempotence=True)
-            sent.future = self._producer.send(sent.topic, sent.value, sent.key, list(sent.headers))
+            sent.future = self._opened().send(sent.topic, sent.value, sent.key, list(sent.headers), sent.partition)
         except KafkaError as e:
             sent.future = e
 

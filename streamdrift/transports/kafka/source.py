@@ -8,13 +8,17 @@ What kafka-python 3.0.12 needs to be told (each found by measurement):
 - A poll shorter than 200 ms brings that about far more often.
 - A value deserializer that raises makes later polls spin: bytes are decoded by us.
 - ``group_metadata`` is alive: once the member was thrown out it says (-1, ""), which no broker refuses. So it is noted right
-  after each poll, and what is committed with it is refused if the partitions went to others since.
+  after each poll, and what is committed with it is refused if the partitions went to others since. That a poll begins in one
+  generation and ends in another is no harm: partitions that went meanwhile were told of before the new one was noted, and those
+  that stayed were nobody else's.
+- But for this: who is thrown out *while it waits for an answer to its joining* (it slept) joins again under a new id, and is not
+  told that it had lost anything. What it is dealt again may have been another's in between. So the id is compared.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -50,6 +54,8 @@ RESTORE_S = 5.0
 """State of further partitions is taken up by the next poll, so that the loop comes round."""
 
 CLOSE_MS = 5_000
+ASK_MS = 2_000
+"""Longest wait for an answer to what is not urgent."""
 
 FETCH_WAIT_MS = 20
 """How long a broker may keep a fetch for which next to nothing is there. Where there are several topics, and while a fetch waits at the end of
@@ -112,6 +118,7 @@ class KafkaSource:
         self._taken: dict[Any, list[Any]] = {}  # by one poll; empty between two
         self._uncommitted: Callable[[], bool] = lambda: False
         self.membership: Any = None  # as of the last poll
+        self._member_id = ""
         self._places: dict[Any, Place] = {}
         self._assignments = Assignments()
         self._stable_at, self._patience_s = clock.monotonic(), STUCK_S
@@ -170,13 +177,28 @@ class KafkaSource:
         return max(0 if settled else POLL_MS_MIN, math.ceil(seconds * 1_000))
 
     def _follow_assignments(self) -> None:
-        """Forget partitions that are gone; note those that came."""
+        """Forget partitions that are gone; note those that came.
+
+        Raises
+        ------
+        Retriable
+            What came of them is lost; or we were thrown out, and were not told which partitions another had meanwhile.
+        """
+        before = dict(self._places)
         for gained, partitions in self._assignments.take():
             for tp in partitions:
                 if gained:
                     self._places[tp] = Place(Partition(tp.topic, tp.partition))
                 else:
                     self._forget(tp)
+        member_id = self.membership.member_id
+        kept = [f"{tp.topic}/{tp.partition}" for tp, place in self._places.items() if before.get(tp) is place]
+        if kept and member_id and self._member_id not in {"", member_id}:
+            raise Retriable(
+                f"this worker was thrown out of group {self._group!r} while it joined; another may have had "
+                f"{', '.join(sorted(kept))} meanwhile; they are read again"
+            )
+        self._member_id = member_id or self._member_id
 
     def _forget(self, tp: Any) -> None:
         """A partition went; what came of it and is not committed can't be told from the rest, so all must begin anew."""
@@ -305,7 +327,8 @@ class KafkaSource:
 
         def before() -> None:
             membership = self._consumer.group_metadata()
-            if not self._closed and membership.generation_id >= 0 and uncommitted():
+            same = membership.member_id == self._member_id  # else they were another's meanwhile
+            if not self._closed and same and membership.generation_id >= 0 and uncommitted():
                 settle(membership)
 
         self._assignments.before_revoking = before
@@ -319,6 +342,20 @@ class KafkaSource:
                     position = self._consumer.position(tp, timeout_ms=0)
                     lags[place.partition] = max(0, end - (place.offset if position is None else position))
         return lags
+
+    def nothing_left(self, partitions: Collection[Partition]) -> Collection[Partition]:
+        """Ask the broker of which of these everything was polled."""
+        asked = {tp: place.partition for tp, place in self._places.items() if place.partition in partitions}
+        try:
+            ends = self._consumer.end_offsets(list(asked), timeout_ms=ASK_MS) if asked else {}
+            return [asked[tp] for tp, end in ends.items() if self._consumer.position(tp, timeout_ms=0) == end]
+        except (
+            KafkaError,
+            IllegalStateError,
+            AssertionError,
+            KeyError,
+        ):  # nobody answers, or it was taken away this very moment
+            return ()
 
     def _end(self, tp: Any, place: Place) -> int | None:
         highwater: int | None = self._consumer.highwater(tp)

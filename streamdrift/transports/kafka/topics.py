@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka import errors
 
-from streamdrift.errors import BrokerProblem
+from streamdrift.errors import BrokerProblem, OutOfReach
 from streamdrift.ports import Clock
 from streamdrift.settings import KafkaSettings, Settings
 from streamdrift.transports.kafka.client import MESSAGE_BYTES_MAX
@@ -168,6 +168,8 @@ def unreadable(settings: KafkaSettings, clock: Clock, topic: str, *, written: bo
     admin = open_admin(settings, clock)
     try:
         examine(admin, settings, [topic], [topic] if written else [])
+    except OutOfReach:
+        raise
     except BrokerProblem as e:
         return str(e)
     finally:

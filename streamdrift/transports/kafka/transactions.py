@@ -119,6 +119,12 @@ class KafkaTransactions:
         self._writable.require(topic)
         self._wait(_Waiting(topic, value, key, headers))
 
+    def broadcast(self, topic: str, value: bytes) -> None:
+        """Take one message for every partition of a topic; as ``send``."""
+        self._writable.require(topic)
+        for partition in sorted(self._producer.partitions_for(topic)):
+            self._wait(_Waiting(topic, value, None, (), partition))
+
     def _wait(self, message: _Waiting) -> None:
         self._waiting.append(message)
         self._bytes += message.size

@@ -1,0 +1,59 @@
+"""From one version of the ledger to the next, each numbered step as it was when it was new.
+
+A step is SQL and nothing else: ``tables`` says what there is today, and would change what an old step did. PostgreSQL came
+with version 4, so earlier steps are SQLite's alone. To change a table: raise ``VERSION``, change ``tables``, and add the
+step from the version before; ``tests/escalate/test_migrations.py`` holds what comes out of it against a new ledger.
+"""
+
+from __future__ import annotations
+
+VERSION = 4
+
+STEPS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE alerts ADD COLUMN opening TEXT",
+        "CREATE INDEX alerts_ended ON alerts (opening) WHERE status = 'resolved'",
+    ),
+    2: (
+        """
+        CREATE TABLE acknowledgements (
+          incident_id TEXT PRIMARY KEY REFERENCES incidents ON DELETE CASCADE, at REAL NOT NULL,
+          rebaseline BLOB, published INTEGER NOT NULL DEFAULT 0
+        )
+        """,
+    ),
+    3: (
+        "ALTER TABLE incidents ADD COLUMN reopened INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE incidents ADD COLUMN resolved_at INTEGER",
+        "UPDATE incidents SET resolved_at = updated_at WHERE status = 'resolved'",
+        "DROP INDEX incidents_open",
+        "CREATE INDEX incidents_open ON incidents (model) WHERE status != 'resolved'",
+        """
+        CREATE TABLE signals_in_order (
+          sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+          incident_id TEXT NOT NULL REFERENCES incidents ON DELETE CASCADE,
+          series_id TEXT NOT NULL, reason TEXT NOT NULL,
+          state TEXT NOT NULL CHECK (state IN ('firing', 'resolved', 'beyond')), alert BLOB,
+          UNIQUE (incident_id, series_id, reason)
+        )
+        """,
+        """
+        INSERT INTO signals_in_order (incident_id, series_id, reason, state, alert)
+        SELECT incident_id, series_id, reason, state, alert FROM signals ORDER BY rowid
+        """,
+        "DROP TABLE signals",
+        "ALTER TABLE signals_in_order RENAME TO signals",
+        """
+        CREATE TABLE timeline (
+          incident_id TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
+          text TEXT NOT NULL, detail TEXT NOT NULL, PRIMARY KEY (incident_id, seq)
+        )
+        """,
+        """
+        CREATE TABLE receiver_references (
+          receiver TEXT NOT NULL, incident_id TEXT NOT NULL, reference TEXT NOT NULL, PRIMARY KEY (receiver, incident_id)
+        )
+        """,
+    ),
+}
+"""What makes the next version of each."""

@@ -1,0 +1,190 @@
+"""The ledger's tables, as the present version has them on either database; ``migrations`` brings an older file here.
+
+Times of events are whole milliseconds since the epoch, those of our own clock seconds. What an operator may lose sight of
+(incidents, alerts, deliveries) is pruned by ``Ledger.prune``; only what belongs to one incident and nothing else goes with
+its row.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+NUL, STAND_IN = "\x00", "\ufdd0"
+"""What PostgreSQL takes in no text, and a code point that Unicode gives to nobody."""
+
+
+class Words(TypeDecorator[str]):
+    """Text from traffic, whatever is in it.
+
+    PostgreSQL refuses NUL in text, and one such label must not end the worker. There it is written as the stand-in and ``0``,
+    and the stand-in itself as it and ``1``; so what is read is what was written. SQLite takes everything as it is.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Return the text as the database takes it."""
+        if value is None or dialect.name == "sqlite":
+            return value
+        return value.replace(STAND_IN, f"{STAND_IN}1").replace(NUL, f"{STAND_IN}0")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Return the text as it was."""
+        if value is None or dialect.name == "sqlite":
+            return None if value is None else str(value)
+        return str(value).replace(f"{STAND_IN}0", NUL).replace(f"{STAND_IN}1", STAND_IN)
+
+
+WHOLE = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite counts rows by INTEGER alone, which has 64 bits there."""
+SECONDS: Double[float] = Double().with_variant(REAL, "sqlite")
+FLAG = Boolean().with_variant(Integer, "sqlite")
+
+METADATA = MetaData()
+
+schema = Table("schema", METADATA, Column("version", Integer, nullable=False))
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("model", Words, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("opened_at", WHOLE, nullable=False),
+    Column("updated_at", WHOLE, nullable=False),
+    Column("onset_at", WHOLE, nullable=False),
+    Column("paged", Words),
+    Column("pages", Integer, nullable=False),
+    Column("recorded_at", SECONDS, nullable=False),
+    Column("reopened", Integer, nullable=False, server_default="0"),
+    Column("resolved_at", WHOLE),
+)
+Index(
+    "incidents_open",
+    incidents.c.model,
+    sqlite_where=incidents.c.status != "resolved",
+    postgresql_where=incidents.c.status != "resolved",
+)
+
+signals = Table(
+    "signals",
+    METADATA,
+    Column("sequence", WHOLE, primary_key=True, autoincrement=True),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
+    Column("series_id", Words, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("alert", LargeBinary),
+    CheckConstraint("state IN ('firing', 'resolved', 'beyond')"),
+    UniqueConstraint("incident_id", "series_id", "reason"),
+    sqlite_autoincrement=True,
+)
+
+alerts = Table(
+    "alerts",
+    METADATA,
+    Column("alert_id", Words, primary_key=True),
+    Column("series_id", Words, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("detected_at", WHOLE, nullable=False),
+    Column("incident_id", Text),
+    Column("action", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", SECONDS, nullable=False),
+    Column("opening", Words),
+)
+Index(
+    "alerts_ended",
+    alerts.c.opening,
+    sqlite_where=alerts.c.status == "resolved",
+    postgresql_where=alerts.c.status == "resolved",
+)
+
+outbox = Table(
+    "outbox",
+    METADATA,
+    Column("sequence", WHOLE, primary_key=True, autoincrement=True),
+    Column("delivery_id", Text, nullable=False, unique=True),
+    Column("incident_id", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("dedup_key", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("uncertain", FLAG, nullable=False, default=False),
+    Column("created_at", SECONDS, nullable=False),
+    Column("next_attempt_at", SECONDS, nullable=False),
+    Column("outcome", Words, nullable=False, server_default=""),
+    CheckConstraint("action IN ('trigger', 'resolve')"),
+    CheckConstraint("state IN ('pending', 'done', 'dead')"),
+    sqlite_autoincrement=True,
+)
+Index(
+    "outbox_pending",
+    outbox.c.receiver,
+    outbox.c.dedup_key,
+    outbox.c.sequence,
+    sqlite_where=outbox.c.state == "pending",
+    postgresql_where=outbox.c.state == "pending",
+)
+Index("outbox_incident", outbox.c.incident_id, outbox.c.receiver)
+
+offsets = Table(
+    "offsets",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", WHOLE, nullable=False),
+)
+
+acknowledgements = Table(
+    "acknowledgements",
+    METADATA,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), primary_key=True),
+    Column("at", SECONDS, nullable=False),
+    Column("rebaseline", LargeBinary),
+    Column("published", FLAG, nullable=False, default=False),
+)
+
+# Neither of these two may refuse a row because its incident is not there: what is only told must not stop what pages.
+
+timeline = Table(
+    "timeline",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", WHOLE, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("detail", Words, nullable=False),
+)
+
+references = Table(
+    "receiver_references",  # REFERENCES is a word of SQL's own
+    METADATA,
+    Column("receiver", Text, primary_key=True),
+    Column("incident_id", Text, primary_key=True),
+    Column("reference", Words, nullable=False),
+)
