@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import orjson
 
 from streamdrift.blocks.block import Block
@@ -26,13 +27,17 @@ class Mark:
     Attributes
     ----------
     latest
-        Event time of the latest event that was read of it, milliseconds; -1 where that isn't known.
+        The second latest event time that was read of it, milliseconds: one event whose time is wrong moves no clock. -1 where that
+        isn't known.
     waited
         Milliseconds since something was read, all of which it had nothing more.
+    first
+        The latest, where it is read here; it does not go over the exchange.
     """
 
     latest: int
     waited: int = 0
+    first: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,10 @@ class Marks:
 
 
 class Latest:
-    """The latest event time of each partition of the input, as far as it was read."""
+    """The clock of each partition of the input, as far as it was read."""
 
     def __init__(self) -> None:
-        self._times: dict[Partition, int] = {}
+        self._times: dict[Partition, tuple[int, int]] = {}  # the second latest, and the latest
 
     def note(self, blocks: Iterable[Block]) -> None:
         """Take the events of these blocks."""
@@ -68,7 +73,8 @@ class Latest:
                 for code, source in enumerate(block.sources):
                     times = block.time[block.source == code]
                     if len(times):
-                        self._times[source] = max(int(times.max()), self._times.get(source, -1))
+                        top = np.partition(np.concatenate([times, self._times.get(source, (-1, -1))]), -2)
+                        self._times[source] = int(top[-2]), int(top[-1])
 
     def drop(self, source: Partition) -> None:
         """Another worker reads it now."""
@@ -76,7 +82,7 @@ class Latest:
 
     def marks(self, at: int, waited: Mapping[Partition, int]) -> Marks:
         """Return the clocks of these partitions."""
-        return Marks(at, {p: Mark(self._times.get(p, -1), waited_ms) for p, waited_ms in waited.items()})
+        return Marks(at, {p: Mark(self._times.get(p, (-1, -1))[0], waited_ms) for p, waited_ms in waited.items()})
 
 
 def is_marks(message: bytes | None) -> bool:

@@ -59,6 +59,9 @@ class Model:
     ----------
     silent
         Whether it was told so, and nothing came since.
+    read
+        How far its sources had come when its latest event was read: beyond it, where the model's events are late, or where another's
+        has a time that is wrong. Only what comes after that counts.
     sources
         The latest event time of the model's own events, by source.
     waiting
@@ -67,8 +70,14 @@ class Model:
 
     last: LastEvent
     silent: bool = False
+    read: int = -1
     sources: dict[Partition, int] = field(default_factory=dict)
     waiting: list[tuple[LastEvent, LastEvent]] = field(default_factory=list)
+
+    @property
+    def since(self) -> int:
+        """The time from which a silence is counted next: of the first gap that waits, or of now."""
+        return self.waiting[0][0].at if self.waiting else max(self.last.at, self.read)
 
     def clock(self, marks: Mapping[Partition, Mark], now_ms: int) -> int:
         """The time up to which all of the model's sources are known, by their marks and its own events."""
@@ -91,17 +100,20 @@ class Model:
             since = max(self.sources.values()) - DAY_MS
             self.sources = {source: at for source, at in self.sources.items() if at >= since}
 
-    def fill(self, block: Block, limit: int) -> None:
-        """Shorten the gaps that wait by events that fell into them."""
+    def fill(self, block: Block, begin: int, end: int, limit: int) -> bool:
+        """Shorten the gaps that wait by those of a block's rows that fell into them; return whether any did."""
         left: list[tuple[LastEvent, LastEvent]] = []
+        found = False
         for before, after in self.waiting:
-            rows = np.flatnonzero((block.time > before.at) & (block.time < after.at))
+            rows = begin + np.flatnonzero((block.time[begin:end] > before.at) & (block.time[begin:end] < after.at))
+            found |= len(rows) > 0
             inside = [
                 _last_event(block, row, before.seen)
                 for row in rows[np.argsort(block.time[rows], kind="stable")].tolist()
             ]
             left += [pair for pair in pairwise([before, *inside, after]) if pair[1].at - pair[0].at > limit]
         self.waiting = left[:GAPS_MAX]
+        return found
 
 
 class Silence:
@@ -143,7 +155,7 @@ class Silence:
             that time has passed for the other models of its source as well.
         """
         marks = self._marks.setdefault(log, {})
-        rows = _Rows(blocks, marks if log is None else {})
+        rows = _Rows(blocks, marks)
         mine = {block.model: block for block in blocks if block.model in traffic}
         for model, block in mine.items():
             self._models.setdefault(model, Model(LastEvent(int(block.time[0])))).came(block)
@@ -151,7 +163,7 @@ class Silence:
         for model in self._models if log is None else mine:
             found = self._models[model]
             before = found.silent, len(found.waiting)
-            alerts = _Watch(traffic[model], found, rows, marks, restored=model in self._restored).run(mine.get(model))
+            alerts = _Watch(traffic[model], found, rows, restored=model in self._restored).run(mine.get(model))
             if alerts or before != (found.silent, len(found.waiting)):
                 self.changed.add(model)
             told += alerts
@@ -169,8 +181,8 @@ class Silence:
         """
         known = self._marks.setdefault(marks.log, {})
         for source, mark in marks.sources.items():
-            latest = max(mark.latest, known[source].latest) if source in known else mark.latest
-            known[source] = Mark(latest, mark.waited)
+            before = known.get(source, mark)
+            known[source] = Mark(max(mark.latest, before.latest), mark.waited, before.first)
         told: list[Alert] = []
         for model in models:
             found = self._models.get(model)
@@ -202,7 +214,7 @@ def _said(traffic: Traffic, found: Model, clock: int) -> list[Alert]:
     while found.waiting and clock > found.waiting[0][0].at + limit:
         before, after = found.waiting.pop(0)
         alerts += [_opened(traffic, before, limit), _closed(traffic, before, after)]
-    if not found.silent and clock > found.last.at + limit:
+    if not found.silent and clock > found.since + limit:
         found.silent = True
         alerts.append(_opened(traffic, found.last, limit))
     return alerts
@@ -228,67 +240,74 @@ def _alert(traffic: Traffic, last: LastEvent, told: LastEvent, gap: Gap) -> Aler
 class _Watch:
     """One model over one batch."""
 
-    def __init__(
-        self, traffic: Traffic, found: Model, rows: _Rows, marks: Mapping[Partition, Mark], *, restored: bool
-    ) -> None:
+    def __init__(self, traffic: Traffic, found: Model, rows: _Rows, *, restored: bool) -> None:
         self._traffic, self._found, self._rows = traffic, found, rows
-        self._clocks = rows.clocks(found, marks)
+        self._clocks = rows.clocks(found)
         self._restored = restored
+        self._block: Block | None = None
+        self._ends: Ints = np.zeros(0, np.int64)
+        self._filled = 0
         self._told: list[tuple[int, Alert]] = []
 
     def run(self, block: Block | None) -> list[tuple[int, Alert]]:
-        found, rows, limit = self._found, self._rows, self._traffic.silence_ms
-        at = 0
+        found, rows = self._found, self._rows
+        begin = 0
         if block is not None:
-            if found.waiting and limit is not None:
-                found.fill(block, limit)
             seen = found.last.seen
+            self._block, self._ends = block, np.searchsorted(rows.orders, block.order, "right")
             latest = np.maximum.accumulate(np.concatenate([[found.last.at], block.time]))
             later = np.diff(latest) > 0
             places = np.maximum.accumulate(np.where(later, np.arange(len(block)), -1))
-            ends = np.searchsorted(rows.orders, block.order, "right")
             row = -1
-            while (row := self._next(row + 1, latest, later, ends)) < len(block):
-                self._move(block, int(places[row - 1]) if row else -1, seen + row)
-                self._open(at, int(ends[row]))
+            while (row := self._next(row + 1, latest, later)) < len(block):
+                if row:
+                    self._move(row - 1, int(places[row - 1]), seen + row)
+                self._open(begin, begin := int(self._ends[row]))
                 self._close(block, row, seen)
-                at = int(ends[row])
-            self._move(block, int(places[-1]), seen + len(block))
-            at = at if found.waiting else int(ends[-1])
-        self._open(at, len(rows))
+            self._move(len(block) - 1, int(places[-1]), seen + len(block))
+        self._open(begin, len(rows))
         return self._told
 
-    def _next(self, row: int, latest: Ints, later: Bools, ends: Ints) -> int:
+    def _next(self, row: int, latest: Ints, later: Bools) -> int:
         """The first event from ``row`` on that ends a silence; their number where none does."""
         limit = self._traffic.silence_ms
         if self._found.silent:
             ending = later[row:]
-        elif limit is None:
+        elif limit is None or row == len(later):
             return len(later)
         else:
-            due = latest[row:-1] + limit
-            ending = later[row:] & ((latest[row + 1 :] > due) | (self._clocks[ends[row:] - 1] > due))
+            at_rows = self._clocks[self._ends[row:] - 1]
+            read = self._clocks[self._ends[row - 1] - 1] if row else self._found.read
+            due = np.maximum(latest[row:-1], np.concatenate([[read], at_rows[:-1]])) + limit
+            ending = later[row:] & ((latest[row + 1 :] > latest[row:-1] + limit) | (at_rows > due))
         return row + (int(np.argmax(ending)) if ending.any() else len(ending))
 
-    def _move(self, block: Block, row: int, seen: int) -> None:
-        """Note how many events were seen, and the row that is the latest of them; -1 where none of these is."""
-        if row >= 0:
-            self._found.last = _last_event(block, row, seen)
-        else:
-            self._found.last.seen = seen
+    def _move(self, last: int, latest: int, seen: int) -> None:
+        """Note that all rows to the ``last`` were taken, and which of these is the latest; -1 where it came before."""
+        found = self._found
+        if latest >= 0 and self._block is not None:
+            found.last = _last_event(self._block, latest, seen)
+        found.last.seen, found.read = seen, int(self._clocks[self._ends[last] - 1])
 
     def _open(self, begin: int, end: int) -> None:
         """Say what is to be said at the first rows between ``begin`` and ``end`` whose clocks show it."""
         found, limit = self._found, self._traffic.silence_ms
         while limit is not None and begin < end and (found.waiting or not found.silent):
-            since = found.waiting[0][0].at if found.waiting else found.last.at
-            begin += int(np.searchsorted(self._clocks[begin:end], since + limit, "right"))
-            if self._restored:
-                begin = self._rows.unmuted(begin, end)
+            shown = begin + int(np.searchsorted(self._clocks[begin:end], found.since + limit, "right"))
+            if found.waiting and self._fill(shown, limit):
+                continue
+            begin = self._rows.unmuted(shown, end) if self._restored else shown
             if begin < end:
                 alerts = _said(self._traffic, found, int(self._clocks[begin]))
                 if not self._rows.muted[begin]:
                     self._told += [(int(self._rows.orders[begin]), alert) for alert in alerts]
+
+    def _fill(self, end: int, limit: int) -> bool:
+        """Fill the gaps that wait by the model's rows before ``end``; return whether that changed any."""
+        if self._block is None:
+            return False
+        first, self._filled = self._filled, int(np.searchsorted(self._ends, end, "right"))
+        return self._found.fill(self._block, first, self._filled, limit)
 
     def _close(self, block: Block, row: int, seen: int) -> None:
         """An event ends a silence; or a gap that is as long, but which another source may still fill."""
@@ -344,33 +363,37 @@ class _Rows:
         self._times: Ints = np.concatenate([block.time for block in blocks])[by_order]
         self._which, self._index = np.concatenate(which)[by_order], index
         self._before = marks
-        self._known: dict[Partition, Ints] = {}
+        self._known: dict[Partition, tuple[Ints, Ints]] = {}
 
     def __len__(self) -> int:
         return len(self.orders)
 
-    def clocks(self, found: Model, marks: Mapping[Partition, Mark]) -> Ints:
+    def clocks(self, found: Model) -> Ints:
         """(n,) the time up to which all of a model's sources are known, at each row."""
-        clocks = [self._clock(source, marks, found.sources[source]) for source in found.sources]
+        clocks = [self._clock(source, found.sources[source]) for source in found.sources]
         return np.minimum.reduce(clocks) if clocks else np.full(len(self), -1, np.int64)
 
-    def _clock(self, source: Partition, marks: Mapping[Partition, Mark], own: int) -> Ints:
+    def _clock(self, source: Partition, own: int) -> Ints:
         if source in self._index:
-            return self._of(source)
-        mark = marks.get(source)
+            return self._of(source)[1]
+        mark = self._before.get(source)
         return np.full(len(self), own if mark is None else max(own, mark.latest), np.int64)
 
-    def _of(self, source: Partition) -> Ints:
+    def _of(self, source: Partition) -> tuple[Ints, Ints]:
+        """(n,) the latest and the second latest event time of a source, up to each row."""
         known = self._known.get(source)
         if known is None:
-            mark = self._before.get(source)
-            times = np.where(self._which == self._index[source], self._times, -1 if mark is None else mark.latest)
-            known = self._known[source] = np.maximum.accumulate(times)
+            before = self._before.get(source, Mark(-1))
+            times = np.where(self._which == self._index[source], self._times, -1)
+            first = np.maximum.accumulate(np.concatenate([[before.first], times]))
+            second = np.maximum.accumulate(np.maximum(np.minimum(times, first[:-1]), before.latest))
+            known = self._known[source] = first[1:], second
         return known
 
     def marks(self) -> dict[Partition, Mark]:
         """The clocks at the end of the batch."""
-        return {source: Mark(int(self._of(source)[-1])) for source in self._index}
+        ends = {source: self._of(source) for source in self._index}
+        return {source: Mark(int(second[-1]), 0, int(first[-1])) for source, (first, second) in ends.items()}
 
     def unmuted(self, begin: int, end: int) -> int:
         """Index of the first row from ``begin`` on that was not read before; ``end`` where there is none before that."""

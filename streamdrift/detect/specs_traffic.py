@@ -23,7 +23,7 @@ _TRAFFIC = (
 _RATE = ("reference", "_scan", "_lane", "longest_s", "mean_s", "silence_ms", "_threshold")
 _SHARES = ("_names", "_shares", "_scan", "_lanes", "_threshold", "_n")
 _BAND = (*("identity", "_beyond", "within", "_least", "_wanted", "_seen", "_open", "_flagged", "_since", "_expected"),)
-_SILENCE = ("latest", "seen", "version", "source", "offset", "silent", "sources", "waiting")
+_SILENCE = ("latest", "seen", "version", "source", "offset", "silent", "read", "sources", "waiting")
 _last = attrgetter("at", "seen", "version", "source", "offset")
 _traffic, _band = attrgetter(*_TRAFFIC, "_gaps", "_codes"), attrgetter("_flags", "_lane", "_rows", *_BAND)
 
@@ -78,7 +78,7 @@ def _make_recent(kept: Fields, given: Given) -> RecentIds:
 def _make_model(kept: Fields, given: Given) -> Model:
     del given
     last = LastEvent(kept["latest"], kept["seen"], kept["version"], kept["source"], kept["offset"])
-    return Model(last, kept["silent"], dict(kept["sources"]), list(kept["waiting"]))
+    return Model(last, kept["silent"], kept["read"], dict(kept["sources"]), list(kept["waiting"]))
 
 
 TRAFFIC = (
@@ -89,9 +89,15 @@ TRAFFIC = (
         Model,
         _SILENCE,
         ("last",),
-        take=lambda found: (*_last(found.last), found.silent, dict(sorted(found.sources.items())), found.waiting),
+        take=lambda found: (
+            *_last(found.last),
+            found.silent,
+            found.read,
+            dict(sorted(found.sources.items())),
+            found.waiting,
+        ),
         make=_make_model,
-        later={"source": None, "offset": 0, "sources": {}, "waiting": []},
+        later={"source": None, "offset": 0, "read": -1, "sources": {}, "waiting": []},
     ),
     Spec(
         "traffic_settings",

@@ -178,6 +178,29 @@ def test_how_partitions_are_interleaved_changes_nothing(turns: list[tuple[int, i
     assert sorted(said(found), key=str) == sorted(said(told), key=str)
 
 
+@pytest.mark.parametrize("log", [None, BLOCKS])
+@pytest.mark.parametrize("model", ["m", "other"])
+def test_one_event_whose_time_is_wrong_makes_nobody_silent(model: str, log: Partition | None) -> None:
+    times = [(m, t) for t in range(0, 600_000, 1_000) for m in ("m", "other")]
+    times[800 + (model == "other")] = (model, 3_000_000_000_000)
+    for size in (1, 50, 1_000):
+        places, bank = Log(), Bank(SMALL, "config")
+        taken = [places.record(m, t) for m, t in times]
+        assert (run(bank, taken, size) if log is None else off(bank, taken)) == []
+        late = clocks(600_000, (EVENTS, 599_000, LIMIT + 2_000), log=log)
+        assert {a.model_name for a in bank.mark(late, ["m", "other"])} >= {"m", "other"} - {model}
+
+
+def test_a_model_whose_events_come_late_is_not_silent_for_that() -> None:
+    places, bank = Log(), Bank(SMALL, "config")
+    taken = []
+    for t in range(0, 1_000_000, 1_000):
+        taken += [places.record("other", t + 5 * LIMIT), places.record("m", t)]
+    assert run(bank, taken[:1_500]) == []
+    alone = [record for record in taken[1_500:] if json.loads(record.value or b"")["model"] == "other"]
+    assert [a.model_name for a in run(bank, alone)] == ["m"]
+
+
 # Off the exchange ----------------------------------------------------------------------------------------------------
 
 
