@@ -36,6 +36,7 @@ from streamdrift.transports.files.sink import standard_output
 
 if TYPE_CHECKING:
     from streamdrift.embedded import Acknowledge as Acknowledge  # noqa: PLC0414 - the commands name it by app
+    from streamdrift.embedded import Incidents as Incidents  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Rebaseline as Rebaseline  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Replay as Replay  # noqa: PLC0414 - the commands name it by app
     from streamdrift.embedded import Tune as Tune  # noqa: PLC0414 - the commands name it by app
@@ -178,6 +179,13 @@ def acknowledge(options: Acknowledge) -> int:
     return 0
 
 
+def incidents(options: Incidents) -> int:
+    """Show or change the incidents of the ledger."""
+    clock, settings = SystemClock(), _settings_of_run()
+    _print(embedded.incident_commands.incidents(options, settings, clock.now()))
+    return 0
+
+
 def _changes_topic(settings: Settings, clock: SystemClock) -> Callable[[bytes, bytes], str]:
     def publish(value: bytes, key: bytes) -> str:
         with closing(kafka.KafkaSink(settings.kafka, clock)) as sink:
@@ -229,18 +237,29 @@ def escalate() -> int:
     def build() -> worker.EscalationWorker:
         reads, group = (settings.topics.alerts,), f"{settings.kafka.group}-escalate"
         kafka.require(settings.kafka, clock, reads=reads, writes=(settings.topics.rejected,), groups=(group,))
+        changes = settings.topics.changes
+        why = kafka.unreadable(settings.kafka, clock, changes)
+        if why is not None:
+            service.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
         built = receivers.build_receivers(settings, metrics)
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(ledger.Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
                 closing(
                     kafka.KafkaSource(
-                        settings.kafka, settings.topics.alerts, group, clock=clock, on_error=service.overcome
+                        settings.kafka,
+                        settings.topics.alerts,
+                        group,
+                        clock=clock,
+                        also=() if why is not None else (changes,),
+                        on_error=service.overcome,
                     )
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
-            made = worker.EscalationWorker(source, kept, built, settings, clock, metrics, sink=sink)
+            made = worker.EscalationWorker(
+                source, kept, built, settings, clock, metrics, sink=sink, changes=why is None
+            )
             undone.pop_all()
         return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -73,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out")
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
+    _add_incidents(commands.add_parser("incidents", help="what the ledger has: list, show, ack, resolve, redrive"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -144,6 +146,24 @@ def _add_acknowledge(known: argparse.ArgumentParser) -> None:
         "--at", metavar="TIME", help="from this event time on, RFC 3339 or epoch milliseconds; now without"
     )
     known.add_argument("--changes", metavar="FILE", help="append the order to this file, not to the topic")
+
+
+def _add_incidents(incidents: argparse.ArgumentParser) -> None:
+    actions = incidents.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    listed = actions.add_parser("list", help="a line for each, those that go on first")
+    listed.add_argument("--all", action="store_true", help="also those that ended before the last 20")
+    shown = actions.add_parser("show", help="its timeline, its alerts, and what became of each delivery")
+    _add_acknowledge(actions.add_parser("ack", help="it is known; as `streamdrift acknowledge`"))
+    resolved = actions.add_parser("resolve", help="it is over, whatever fires; receivers are told")
+    resolved.add_argument("--reason", metavar="TEXT", required=True, help="why, for the timeline")
+    redriven = actions.add_parser("redrive", help="deliveries that were given up: list them, or send them again")
+    redriven.add_argument("incident", metavar="INCIDENT", nargs="?", help="send those of this incident again")
+    redriven.add_argument("--receiver", metavar="NAME", help="those to this receiver alone")
+    redriven.add_argument("--all", action="store_true", help="send all that are listed again")
+    for action in (shown, resolved):
+        action.add_argument("incident", metavar="INCIDENT", help="its id, or the beginning of it")
+    for action in (listed, shown, resolved, redriven):
+        action.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -227,7 +247,7 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
-        case "rebaseline" | "acknowledge":
+        case "rebaseline" | "acknowledge" | "incidents":
             return _order(options)
         case "demo":
             return app.demo(options.report)
@@ -252,6 +272,25 @@ def _shown(options: argparse.Namespace) -> int:
 def _order(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
-    if options.command == "acknowledge":
+    if options.command == "incidents" and options.action != "ack":
+        return _incidents(options)
+    if options.command != "rebaseline":
         return app.acknowledge(app.Acknowledge(options.incident, options.new_normal, options.at, options.changes))
     return app.rebaseline(app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes))
+
+
+def _incidents(options: argparse.Namespace) -> int:
+    import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
+
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return app.incidents(
+        app.Incidents(
+            options.action,
+            getattr(options, "incident", None),
+            getattr(options, "reason", ""),
+            getattr(options, "receiver", None),
+            everything=getattr(options, "all", False),
+            as_json=options.json,
+            width=shutil.get_terminal_size().columns if terminal else None,
+        )
+    )

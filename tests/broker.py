@@ -69,6 +69,7 @@ super.users=User:ANONYMOUS;User:admin
 allow.everyone.if.no.acl.found=false
 auto.create.topics.enable=false
 log.dirs={folder}/data
+log.retention.ms=-1
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

@@ -229,6 +229,8 @@ def test_an_alert_on_the_topic_becomes_one_page_and_a_restart_pages_nobody_twice
 ) -> None:
     assert run(["topics", "create"], environment).returncode == 0
     alerts = replayed(list(traffic(60_000)), environment, tmp_path)
+    change = {"change_id": "c-7", "kind": "deployment", "occurred_at": alerts[0].onset_at - 60_000, "summary": "gates"}
+    publish(kafka_settings, environment["STREAMDRIFT_TOPICS__CHANGES"], [json.dumps(change).encode()])
     publish(kafka_settings, environment["STREAMDRIFT_TOPICS__ALERTS"], [a.to_cloudevent() for a in alerts])
     with Receiver("canary-secret-of-the-webhook", RealClock()) as receiver:
         environment |= {
@@ -239,9 +241,11 @@ def test_an_alert_on_the_topic_becomes_one_page_and_a_restart_pages_nobody_twice
         }
         log = tmp_path / "escalate.log"
         with service("escalate", environment, log) as process:
-            until(lambda: metric(log, "events_total", stage="escalate") >= len(alerts), "taking the alerts", log)
+            until(lambda: metric(log, "events_total", stage="escalate") > len(alerts), "taking the alerts", log)
             until(lambda: metric(log, "outbox_pending") == 0, "delivering", log)
             assert stopped(process) == 0
+        suspects = [r.body["data"]["incident"]["suspects"] for r in receiver.received]
+        assert ["c-7"] in [[suspect["change_id"] for suspect in found] for found in suspects]
         first = [(r.message_id, r.body["data"]["action"]) for r in receiver.received]
         publish(kafka_settings, environment["STREAMDRIFT_TOPICS__ALERTS"], [alerts[0].to_cloudevent()])
         with service("escalate", environment, log) as process:

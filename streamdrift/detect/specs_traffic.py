@@ -10,7 +10,7 @@ from streamdrift.blocks.block import Coded, coded
 from streamdrift.detect.calibration import score_table
 from streamdrift.detect.duplicates import Duplicates, RecentIds, _Band
 from streamdrift.detect.given import Given
-from streamdrift.detect.silence import LastEvent, Model
+from streamdrift.detect.heard import LastEvent, Model
 from streamdrift.detect.specs import SERIES, made, plain
 from streamdrift.detect.traffic import Traffic, TrafficSettings, _Rate, _Shares
 from streamdrift.state.codec import Specs, joined

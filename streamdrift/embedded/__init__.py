@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamdrift.embedded import acknowledge as acknowledge
     from streamdrift.embedded import demo as demo
+    from streamdrift.embedded import incident_commands as incident_commands
     from streamdrift.embedded import interrupt as interrupt
     from streamdrift.embedded import rebaseline as rebaseline
     from streamdrift.embedded import replay as replay
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     from streamdrift.embedded import tune_diff as tune_diff
     from streamdrift.embedded import tune_options as tune_options
     from streamdrift.embedded.acknowledge import Acknowledge as Acknowledge
+    from streamdrift.embedded.incident_commands import Incidents as Incidents
     from streamdrift.embedded.rebaseline import Rebaseline as Rebaseline
     from streamdrift.embedded.replay import Replay as Replay
     from streamdrift.embedded.tune_options import Tune as Tune
 
-OPTIONS = {"Acknowledge": "acknowledge", "Rebaseline": "rebaseline", "Replay": "replay", "Tune": "tune_options"}
+OPTIONS = {
+    "Acknowledge": "acknowledge",
+    "Incidents": "incident_commands",
+    "Rebaseline": "rebaseline",
+    "Replay": "replay",
+    "Tune": "tune_options",
+}
 """Of the commands, and where they are."""
 COMMANDS = frozenset({*OPTIONS.values(), "demo", "interrupt", "tune", "tune_diff"})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -18,6 +18,7 @@ from streamdrift.embedded.outputs import STDIO
 from streamdrift.embedded.rebaseline import change, moment, write
 from streamdrift.errors import SettingsProblem
 from streamdrift.escalate.acknowledgements import Acknowledgement
+from streamdrift.escalate.events import acknowledged
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.settings import Settings
@@ -64,10 +65,10 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
     at = round(now * 1000) if options.at is None else moment(options.at)
     with closing(Ledger(settings.escalate.ledger, shared=True)) as ledger:
         with ledger.transaction():
-            incident = _incident(ledger, options.incident)
+            incident = incident_of(ledger, options.incident)
             found = _noted(ledger, incident, now, at if options.new_normal else None)
         if found.order is None or not options.new_normal:
-            return f"{incident.incident_id}: acknowledged; it pages nobody any more"
+            return f"{incident.incident_id}: acknowledged; it pages again if it grows, and when it is over"
         done = write(found.order, incident.model, options.changes, publish)
         ledger.acknowledgements.published(incident.incident_id)
     if options.changes == STDIO:
@@ -76,8 +77,14 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
     return f"{incident.incident_id}: acknowledged as the new normal; {order['summary']} from {order['occurred_at']} on; {done}"
 
 
-def _incident(ledger: Ledger, given: str) -> Incident:
-    """The incident of this id, or of the only one that begins with it."""
+def incident_of(ledger: Ledger, given: str) -> Incident:
+    """Return the incident of this id, or the only one whose id begins with it.
+
+    Raises
+    ------
+    SettingsProblem
+        There is none, or more than one.
+    """
     ids = ledger.incidents.beginning_with(given.strip()) if given.strip() else []
     incident = ledger.incidents.get(ids[0]) if len(ids) == 1 else None
     if incident is not None:
@@ -94,6 +101,12 @@ def _noted(ledger: Ledger, incident: Incident, now: float, at: int | None) -> Ac
     if incident.status == "resolved" and (before is None or before.order is None):
         raise SettingsProblem(f"incident {incident.incident_id} is resolved; there is nothing left to acknowledge")
     order = None if at is None else orjson.dumps(order_of(incident, at))
+    if incident.status == "open":
+        ledger.incidents.save(replace(incident, status="acknowledged"), incident, now)
+    anew = order is not None and (before is None or before.order is None)
+    if incident.status == "open" or anew:
+        event = acknowledged(new_normal=order is not None)
+        ledger.timeline.add(incident.incident_id, round(now * 1000), event.kind, event.text, event.detail)
     return ledger.acknowledgements.put(incident.incident_id, now, order)
 
 

@@ -32,8 +32,8 @@ class IncidentBook:
 
     def take(self, alert: Alert, heat: HeatMap | None) -> None:
         """Let an alert open, join or resolve an incident; ``heat`` is the model's at that time."""
-        opened = (i for i in self._incidents.values() if i.status == "open" and i.model == alert.model_name)
-        decision = apply(choose(opened, alert, self._settings), alert, self._settings)
+        mine = (i for i in self._incidents.values() if i.model == alert.model_name)
+        decision = apply(choose(mine, alert, self._settings), alert, self._settings)
         incident = decision.incident
         if incident is None or decision.action == "ignore":
             return

@@ -9,10 +9,10 @@ from typing import Any
 from streamdrift import kernels
 from streamdrift.embedded.incidents import IncidentBook
 from streamdrift.embedded.run import EmbeddedRun
+from streamdrift.escalate.suspects import upstream
 from streamdrift.events.change import Change
 from streamdrift.report import Delivery, RunReport
 from streamdrift.report.words import title
-from streamdrift.suspects import sentence, suspects
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class Summary:
         notes = []
         for report in self.book.reports():
             lead = title(report.incident.alerts[0])
-            notes += [f"{lead}: {sentence(change)}" for change in suspects(report.incident, known)]
+            above = upstream(report.incident, known, known_since=min((change.time for change in known), default=None))
+            notes += [f"{lead}: {told}" for told in above.sentences]
         if self.book.noted:
             notes.append(
                 f"{self.book.noted} incidents are not shown: their alerts are below escalate.severity_min, and page nobody."

@@ -7,7 +7,10 @@ from dataclasses import replace
 
 from structlog.typing import FilteringBoundLogger
 
-from streamdrift.escalate.outbox import Delivery, Outbox
+from streamdrift.escalate import events
+from streamdrift.escalate.events import Event
+from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.outbox import Delivery
 from streamdrift.escalate.receivers.base import (
     REFERENCE_LENGTH_MAX,
     Ambiguous,
@@ -34,14 +37,14 @@ class Deliverer:
 
     def __init__(
         self,
-        outbox: Outbox,
+        ledger: Ledger,
         receivers: Sequence[Receiver],
         settings: RetrySettings,
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
     ) -> None:
-        self._outbox, self._receivers, self._settings = outbox, receivers, settings
+        self._ledger, self._outbox, self._receivers, self._settings = ledger, ledger.outbox, receivers, settings
         self._clock, self._metrics, self._log = clock, metrics, log
         self._paused_until: dict[str, float] = {}
 
@@ -76,10 +79,14 @@ class Deliverer:
         if isinstance(outcome, Delivered):
             named = self._reference(delivery, outcome)
             said = f"delivered ({told})" if told else "delivered"
-            self._outbox.settle(delivery, "done", said, uncertain=True, reference=named)
+            with self._ledger.transaction():
+                self._outbox.settle(delivery, "done", said, uncertain=True, reference=named)
+                self._enter(delivery, events.delivered(*_of(delivery), attempts, named))
             self._say("page delivered", delivery, told)
         elif isinstance(outcome, Permanent) or attempts >= self._settings.attempts_max:
-            self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
+            with self._ledger.transaction():
+                self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
+                self._enter(delivery, events.undelivered(*_of(delivery), attempts, told))
             self._metrics.deliveries.labels(delivery.receiver, "dead").inc()
             self._say("page is dead: it will not be delivered", delivery, told, level="error")
         else:
@@ -99,6 +106,12 @@ class Deliverer:
         self._say("reference not kept: it is too long", delivery, "", level="warning", length=len(outcome.reference))
         return None
 
+    def _enter(self, delivery: Delivery, event: Event) -> None:
+        """Add to the incident's timeline."""
+        at = round(self._clock.now() * 1000)
+        if self._ledger.timeline.add(delivery.incident_id, at, event.kind, event.text, event.detail) is None:
+            self._metrics.limit_hits.labels("timeline_entries_max").inc()
+
     def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
         getattr(self._log, level)(
             event,
@@ -116,3 +129,7 @@ class Deliverer:
         waiting, oldest = self._outbox.pending()
         self._metrics.outbox.set(waiting)
         self._metrics.outbox_oldest.set(0.0 if oldest is None else max(0.0, self._clock.now() - oldest))
+
+
+def _of(delivery: Delivery) -> tuple[str, str, str]:
+    return delivery.receiver, delivery.page.action, delivery.page.dedup_key

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.incident import Incident
 from streamdrift.settings import EscalateSettings
 
 
-def choose(open_incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
-    """Return the open incident of the alert's model that it belongs to; of several equal ones, the latest."""
-    latest_first = sorted(open_incidents, key=lambda i: (i.updated_at, i.incident_id), reverse=True)
+def choose(incidents: Iterable[Incident], alert: Alert, settings: EscalateSettings) -> Incident | None:
+    """Return the incident of the alert's model that it belongs to; of several equal ones, an open one, the latest.
+
+    Parameters
+    ----------
+    incidents
+        Those that go on, and those that ended lately: a firing alert of the same cause opens one again (``may_reopen``).
+    """
     firing = alert.status == "firing"
+    candidates = [one for one in incidents if one.is_open or (firing and may_reopen(one, alert, settings))]
+    latest_first = sorted(candidates, key=lambda i: (i.is_open, i.updated_at, i.incident_id), reverse=True)
     for rule in _RULES if firing else (_closes, _same_series):
         for incident in latest_first:
             if rule(incident, alert, settings) and not (firing and _apart(incident, alert)):
                 return incident
     return None
+
+
+def may_reopen(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
+    """Whether an incident that is over ended so lately that this alert may be its cause come back."""
+    if incident.resolved_at is None or settings.reopen_s == 0:
+        return False
+    late = alert.detected_at - incident.resolved_at
+    return incident.opened_at <= alert.detected_at and late <= settings.reopen_s * 1000
+
+
+def _held(incident: Incident) -> Sequence[Alert]:
+    """What tells its cause: what fires; of one that is over, all that fired."""
+    return incident.firing if incident.is_open else incident.alerts
 
 
 def _same_alert(incident: Incident, alert: Alert, _settings: EscalateSettings | None = None) -> bool:
@@ -27,8 +47,9 @@ def _same_alert(incident: Incident, alert: Alert, _settings: EscalateSettings | 
 
 def _apart(incident: Incident, alert: Alert) -> bool:
     """Drift too slow for the recent past, and what is news to that, have two causes, whatever series they meet in."""
-    slow = all(_is_slow(held) for held in incident.firing)
-    return bool(incident.firing) and slow != _is_slow(alert) and not _same_alert(incident, alert)
+    alerts = _held(incident)
+    slow = all(_is_slow(held) for held in alerts)
+    return bool(alerts) and slow != _is_slow(alert) and not _same_alert(incident, alert)
 
 
 def _is_slow(alert: Alert) -> bool:
@@ -45,13 +66,13 @@ def _closes(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bo
 
 
 def _same_series(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
-    return incident.fires(alert.series_id)
+    return incident.fires(alert.series_id) or any(held.series_id == alert.series_id for held in _held(incident))
 
 
 def _same_signal(incident: Incident, alert: Alert, _settings: EscalateSettings) -> bool:
     return any(
         held.feature == alert.feature and held.reason == alert.reason and _rises(held) == _rises(alert)
-        for held in incident.firing
+        for held in _held(incident)
     )
 
 
@@ -61,10 +82,28 @@ def _rises(alert: Alert) -> bool:
 
 
 def _same_time(incident: Incident, alert: Alert, settings: EscalateSettings) -> bool:
+    """They began together; or they are noticed together, and share a feature.
+
+    Noticed together alone says little: the small segments of one change are still being noticed when the next begins.
+    """
     window_ms = settings.incident_window_s * 1000
-    return abs(alert.detected_at - incident.updated_at) <= window_ms or any(
-        abs(alert.onset_at - held.onset_at) <= window_ms for held in incident.firing
-    )
+    held = _held(incident)
+    if any(_between_onsets(alert, other) <= window_ms for other in held):
+        return True
+    noticed = incident.is_open and abs(alert.detected_at - incident.updated_at) <= window_ms
+    return noticed and any(other.feature == alert.feature for other in held)
+
+
+def _between_onsets(one: Alert, other: Alert) -> int:
+    """Time between the nearest plausible change points of two alerts, in milliseconds; 0 where they overlap."""
+    (first, last), (other_first, other_last) = _onsets(one), _onsets(other)
+    return max(0, other_first - last, first - other_last)
+
+
+def _onsets(alert: Alert) -> tuple[int, int]:
+    if alert.onset_range is None:
+        return alert.onset_at, alert.onset_at
+    return min(alert.onset_at, alert.onset_range[0]), max(alert.onset_at, alert.onset_range[1])
 
 
 _RULES = (_same_alert, _same_series, _same_signal, _same_time)

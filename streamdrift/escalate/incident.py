@@ -70,7 +70,7 @@ class Incident:
     incident_id
         From the model and the first alert: the same alerts give the same id.
     severity
-        Highest of its alerts.
+        Highest of its alerts, as ``severity`` grades them for the model's tier.
     opened_at, updated_at
         ``detected_at`` of the first and of the latest alert.
     onset_at

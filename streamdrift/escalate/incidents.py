@@ -32,6 +32,25 @@ class Incidents:
         rows = self._database.execute(_SELECTED.where(incidents.c.model == model, _OPEN).order_by(*order))
         return [self._incident(row) for row in rows]
 
+    def alarmed(self) -> set[str]:
+        """Return the models with an incident that goes on."""
+        return {str(model) for (model,) in self._database.execute(select(incidents.c.model).where(_OPEN).distinct())}
+
+    def all_opened(self, limit: int) -> list[Incident]:
+        """Return incidents that go on, of any model, the latest first."""
+        order = (incidents.c.opened_at.desc(), incidents.c.incident_id)
+        return [
+            self._incident(row) for row in self._database.execute(_SELECTED.where(_OPEN).order_by(*order).limit(limit))
+        ]
+
+    def ended(self, model: str, since: int, until: int, limit: int) -> list[str]:
+        """Return the ids of the incidents of one model that ended since a time and had opened until another, latest first."""
+        c = incidents.c
+        over = (c.model == model, c.status == "resolved", c.resolved_at >= since, c.opened_at <= until)
+        order = (c.resolved_at.desc(), c.incident_id)
+        rows = self._database.execute(select(c.incident_id).where(*over).order_by(*order).limit(limit))
+        return [str(incident_id) for (incident_id,) in rows]
+
     def get(self, incident_id: str) -> Incident | None:
         """Return one incident, open or resolved."""
         rows = self._database.execute(_SELECTED.where(incidents.c.incident_id == incident_id))
@@ -48,6 +67,18 @@ class Incidents:
         order = (incidents.c.updated_at.desc(), incidents.c.incident_id)
         rows = self._database.execute(select(incidents.c.incident_id).where(_OPEN).order_by(*order).limit(1))
         return str(rows[0][0]) if rows else None
+
+    def latest(self, resolved_max: int | None) -> list[Incident]:
+        """Return the incidents that go on, and of the others those that ended last; None for all of them."""
+        going = [self._incident(row) for row in self._database.execute(_SELECTED.where(_OPEN))]
+        order = (incidents.c.resolved_at.desc(), incidents.c.incident_id)
+        over = self._database.execute(_SELECTED.where(~_OPEN).order_by(*order).limit(resolved_max))
+        return [*going, *(self._incident(row) for row in over)]
+
+    def count(self) -> int:
+        """Return how many are kept."""
+        ((count,),) = self._database.execute(select(func.count()).select_from(incidents))
+        return int(count)
 
     def all(self) -> list[Incident]:
         """Return every incident that is kept, in the order in which they opened."""

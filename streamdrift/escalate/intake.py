@@ -7,15 +7,32 @@ from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
-from streamdrift.escalate import page, reading
+from streamdrift.escalate import events, page, reading
+from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.policy import Decision, apply, choose, quieted
+from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
+from streamdrift.escalate.suspects import Upstream, suspects, upstream
+from streamdrift.events import change
+from streamdrift.events.change import REBASELINE, Change
+from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
 
 OPEN_PER_MODEL_MAX = 100
 """Incidents of one model that are open at once; over it the one that was quiet longest is put aside."""
+
+
+SUSPECTED_MAX = 1_000
+"""Incidents that are looked at when a change comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The topic of upstream changes, and the bounds of a message on it."""
+
+    topic: str
+    limits: Limits
 
 
 @dataclass(slots=True)
@@ -34,6 +51,10 @@ class Taken:
         Incidents closed because a model had too many.
     full
         Receivers whose outbox had no room, once for each page.
+    untold
+        Entries for which a timeline had no room.
+    changes, forgotten
+        Upstream changes that are new, and that had to go for them.
     done
         Next offset per partition.
     """
@@ -44,22 +65,27 @@ class Taken:
     anew: set[Partition] = field(default_factory=set)
     put_aside: list[Incident] = field(default_factory=list)
     full: list[str] = field(default_factory=list)
+    untold: int = 0
+    changes: int = 0
+    forgotten: int = 0
     done: dict[Partition, int] = field(default_factory=dict)
 
 
 class Intake:
     """Takes one batch; made anew for each, inside the ledger's transaction."""
 
-    def __init__(self, ledger: Ledger, receivers: Sequence[str], settings: EscalateSettings, now: float) -> None:
-        self._ledger, self._receivers, self._settings, self._now = ledger, receivers, settings, now
+    def __init__(
+        self, ledger: Ledger, receivers: Sequence[str], settings: EscalateSettings, now: float, feed: Feed | None = None
+    ) -> None:
+        self._ledger, self._receivers, self._settings, self._now, self._feed = ledger, receivers, settings, now, feed
         self._open: dict[str, dict[str, Incident]] = {}
         self._stored: dict[str, Incident | None] = {}
         self._changed: dict[str, Incident] = {}
         self.taken = Taken()
 
     def take(self, records: Sequence[Record]) -> Taken:
-        """Take the records in order, and write what changed."""
-        for record in records:
+        """Take the records in order, upstream changes before alerts, and write what changed."""
+        for record in sorted(records, key=lambda record: not self._is_change(record)):
             self._record(record)
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
@@ -73,14 +99,15 @@ class Intake:
             done[record.partition] = self._ledger.next_offset(record.partition) or 0
         behind = record.offset < done[record.partition]
         try:
-            alert = reading.read(record.value)
+            if self._feed is not None and self._is_change(record):
+                self._change(change.decode(record, self._feed.limits))
+            else:
+                behind = self._alert(reading.read(record.value), behind=behind, partition=record.partition)
         except Rejected as e:
             if behind:
                 self.taken.seen += 1
             else:
                 self.taken.refused.append((record, e))
-        else:
-            behind = self._alert(alert, behind=behind, partition=record.partition)
         if not behind:
             done[record.partition] = record.offset + 1
 
@@ -102,6 +129,21 @@ class Intake:
         self.taken.decided.append((alert, decision))
         return False
 
+    def _is_change(self, record: Record) -> bool:
+        return self._feed is not None and record.partition.name == self._feed.topic
+
+    def _change(self, found: Change) -> None:
+        """Note an upstream change; where it is a suspect of something that goes on, its timeline says so."""
+        if found.kind == REBASELINE:
+            return
+        new = self._ledger.changes.put(found)
+        self.taken.changes += new is not False
+        self.taken.forgotten += new is None
+        for incident in self._ledger.incidents.all_opened(SUSPECTED_MAX) if new is not False else ():
+            current = self._changed.get(incident.incident_id, incident)
+            for suspect in suspects(current, [found]) if current.is_open else ():
+                self._note(current.incident_id, found.time, events.suspect(suspect))
+
     def _decide(self, alert: Alert) -> Decision:
         if alert.status == "firing" and self._ledger.ended(alert):
             return self._late(alert)
@@ -116,26 +158,63 @@ class Intake:
 
     def _apply(self, alert: Alert) -> Decision:
         mine = self._incidents(alert.model_name)
-        chosen = choose(mine.values(), alert, self._settings)
+        chosen = choose([*mine.values(), *self._ended(alert)], alert, self._settings)
         decision = apply(chosen, alert, self._settings, round(self._now * 1000))
         incident = decision.incident
         if incident is None or decision.action == "ignore":
             return decision
-        if decision.page == "trigger" and self._ledger.acknowledgements.get(incident.incident_id) is not None:
-            decision = quieted(incident)
-            incident = decision.incident or incident
-        if decision.action == "open" and len(mine) >= OPEN_PER_MODEL_MAX:
+        if decision.action in {"open", "reopen"} and len(mine) >= OPEN_PER_MODEL_MAX:
             self._put_aside(mine)
         self._keep(mine, incident)
         if decision.page is not None:
             self._tell(incident, decision, alert)
+        before = None if decision.action == "open" else chosen
+        self._note(
+            incident.incident_id,
+            alert.detected_at,
+            *events.of_decision(before, decision, alert, self._others(incident)),
+        )
         return decision
+
+    def _upstream(self, incident: Incident) -> Upstream | None:
+        if self._feed is None:
+            return None
+        changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
+        alarmed |= {changed.model for changed in self._changed.values() if changed.is_open}
+        return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
+
+    def _others(self, incident: Incident) -> int:
+        return len(self._incidents(incident.model).keys() - {incident.incident_id})
+
+    def _note(self, incident_id: str, at: int, *told: Event) -> None:
+        for event in told:
+            if self._ledger.timeline.add(incident_id, at, event.kind, event.text, event.detail) is None:
+                self.taken.untold += 1
 
     def _incidents(self, model: str) -> dict[str, Incident]:
         if model not in self._open:
             self._open[model] = {found.incident_id: found for found in self._ledger.incidents.opened(model)}
             self._stored.update(self._open[model])
         return self._open[model]
+
+    def _ended(self, alert: Alert) -> list[Incident]:
+        """Incidents of the alert's model that it may open again; at most as many as may be open."""
+        if alert.status != "firing" or self._settings.reopen_s == 0:
+            return []
+        since = alert.detected_at - round(self._settings.reopen_s * 1000)
+        limit = OPEN_PER_MODEL_MAX + len(self._changed)  # of the rows some may be open by now
+        found = dict.fromkeys(self._ledger.incidents.ended(alert.model_name, since, alert.detected_at, limit))
+        found.update(dict.fromkeys(self._changed))
+        known = [incident for incident_id in found if (incident := self._known(incident_id)) is not None]
+        mine = [i for i in known if i.model == alert.model_name and may_reopen(i, alert, self._settings)]
+        return sorted(mine, key=lambda i: (i.resolved_at or 0, i.incident_id), reverse=True)[:OPEN_PER_MODEL_MAX]
+
+    def _known(self, incident_id: str) -> Incident | None:
+        if incident_id in self._changed:
+            return self._changed[incident_id]
+        if incident_id not in self._stored:
+            self._stored[incident_id] = self._ledger.incidents.get(incident_id)
+        return self._stored[incident_id]
 
     def _keep(self, mine: dict[str, Incident], incident: Incident) -> None:
         self._changed[incident.incident_id] = incident
@@ -148,10 +227,14 @@ class Intake:
         """Close the quietest without a word to anybody: nothing says that it is over."""
         quietest = min(mine.values(), key=lambda incident: (incident.updated_at, incident.incident_id))
         self._keep(mine, replace(quietest, status="resolved", resolved_at=quietest.updated_at))
+        self._note(quietest.incident_id, quietest.updated_at, events.put_aside())
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert) -> None:
-        payload = page.compose(incident, alert.detected_at)
+        above = self._upstream(incident)
+        payload = page.compose(incident, alert.detected_at, self._others(incident), above)
+        if decision.action == "open" and above is not None:
+            self._note(incident.incident_id, alert.detected_at, *map(events.suspect, above.suspects))
         outbox = self._ledger.outbox
         for receiver in self._receivers:
             if decision.page == "resolve":

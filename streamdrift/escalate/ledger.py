@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, exists, select
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
+from streamdrift.escalate.changes import Changes
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
@@ -50,6 +51,7 @@ class Ledger:
 
     def __init__(self, place: str | Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
         self._database = Database(place_of(place), shared=shared)
+        self.changes = Changes(self._database)
         self.acknowledgements = Acknowledgements(self._database)
         self.incidents = Incidents(self._database)
         self.outbox = Outbox(self._database, outbox_max)
@@ -117,6 +119,7 @@ class Ledger:
         with self.transaction():
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
+            self.changes.prune(round(before * 1000))
             for table in (timeline, references):
                 self._database.execute(table.delete().where(~exists().where(_of(table))))
             old = (outbox.c.state != "pending", outbox.c.created_at < before)

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 6
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -54,6 +54,19 @@ STEPS: dict[int, tuple[str, ...]] = {
           receiver TEXT NOT NULL, incident_id TEXT NOT NULL, reference TEXT NOT NULL, PRIMARY KEY (receiver, incident_id)
         )
         """,
+    ),
+    4: (
+        "CREATE INDEX incidents_ended ON incidents (model, resolved_at) WHERE status = 'resolved'",
+        """
+        UPDATE incidents SET status = 'acknowledged' WHERE status = 'open'
+        AND incident_id IN (SELECT incident_id FROM acknowledgements)
+        """,
+        "ALTER TABLE outbox ADD COLUMN reported INTEGER NOT NULL DEFAULT 0",
+        "UPDATE outbox SET reported = 1",
+    ),
+    5: (
+        "CREATE TABLE changes (change_id TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (change_id))",
+        "CREATE INDEX changes_at ON changes (at)",
     ),
 }
 """What makes the next version of each."""

@@ -7,8 +7,9 @@ A delivery is noted as attempted before it is sent. So what a crash leaves behin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import orjson
 from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from streamdrift.alerts import digest
@@ -16,7 +17,7 @@ from streamdrift.escalate import page
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Action, Page
-from streamdrift.escalate.tables import outbox, references
+from streamdrift.escalate.tables import incidents, outbox, references
 
 State = Literal["pending", "done", "dead"]
 
@@ -62,6 +63,29 @@ class Row:
     state: State
     attempts: int
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """One delivery that was given up.
+
+    Attributes
+    ----------
+    outcome
+        Why.
+    kept_back
+        Why it would not be sent again; None where it would.
+    """
+
+    sequence: int
+    incident_id: str
+    receiver: str
+    action: Action
+    dedup_key: str
+    attempts: int
+    outcome: str
+    headline: str
+    kept_back: str | None
 
 
 class Outbox:
@@ -161,7 +185,7 @@ class Outbox:
         next_attempt_at: float = 0.0,
         reference: str | None = None,
     ) -> None:
-        """Note what became of an attempt.
+        """Note what became of an attempt, within the caller's transaction where it is given a reference.
 
         Parameters
         ----------
@@ -183,11 +207,10 @@ class Outbox:
         named = self._database.insert(references).values(
             receiver=delivery.receiver, incident_id=delivery.incident_id, reference=reference
         )
-        with self._database.transaction():
-            self._database.execute(settled)
-            self._database.execute(
-                named.on_conflict_do_update(index_elements=["receiver", "incident_id"], set_={"reference": reference})
-            )
+        self._database.execute(settled)
+        self._database.execute(
+            named.on_conflict_do_update(index_elements=["receiver", "incident_id"], set_={"reference": reference})
+        )
 
     def retire(self, receivers: tuple[str, ...]) -> int:
         """Let go of what waits for receivers that are no longer set up; return how many there were."""
@@ -204,16 +227,61 @@ class Outbox:
         ((count, oldest),) = self._database.execute(select(func.count(), func.min(outbox.c.created_at)).where(_PENDING))
         return count, oldest
 
-    def rows(self) -> list[Row]:
-        """Return every delivery that is kept, in order."""
+    def rows(self, incident_id: str | None = None) -> list[Row]:
+        """Return every delivery that is kept, or those of one incident, in order."""
         c = outbox.c
-        found = self._database.execute(
-            select(c.incident_id, c.receiver, c.action, c.dedup_key, c.state, c.attempts, c.outcome).order_by(
-                c.sequence
-            )
+        asked = select(c.incident_id, c.receiver, c.action, c.dedup_key, c.state, c.attempts, c.outcome)
+        if incident_id is not None:
+            asked = asked.where(c.incident_id == incident_id)
+        return [Row(*row) for row in self._database.execute(asked.order_by(c.sequence))]
+
+    def receivers(self, incident_id: str) -> list[str]:
+        """Return the receivers that were, or are to be, told of an incident."""
+        c = outbox.c
+        rows = self._database.execute(select(c.receiver).where(c.incident_id == incident_id).distinct())
+        return sorted(str(name) for (name,) in rows)
+
+    def dead(self, incident_id: str | None = None, receiver: str | None = None) -> list[Dead]:
+        """Return the deliveries that were given up, in order; of all, or of one incident or receiver."""
+        c, later = outbox.c, outbox.alias("later")
+        asked = [c.state == "dead"]
+        asked += [] if incident_id is None else [c.incident_id == incident_id]
+        asked += [] if receiver is None else [c.receiver == receiver]
+        newer = exists().where(
+            later.c.incident_id == c.incident_id,
+            later.c.receiver == c.receiver,
+            later.c.action == "trigger",
+            later.c.sequence > c.sequence,
         )
-        return [Row(*row) for row in found]
+        going = exists().where(incidents.c.incident_id == c.incident_id, incidents.c.status != "resolved")
+        rows = self._database.execute(
+            select(c.sequence, c.incident_id, c.receiver, c.action, c.dedup_key, c.attempts, c.outcome, c.payload)
+            .add_columns(newer, going)
+            .where(*asked)
+            .order_by(c.sequence)
+        )
+        return [_dead(*row) for row in rows]
+
+    def redrive(self, dead: Dead, now: float) -> None:
+        """Let a delivery that was given up be attempted again, from the beginning."""
+        again = {
+            "state": "pending",
+            "attempts": 0,
+            "outcome": "sent again by hand",
+            "next_attempt_at": now,
+            "reported": 0,
+        }
+        self._database.execute(outbox.update().where(outbox.c.sequence == dead.sequence).values(**again))
 
 
 def _to(incident_id: str, receiver: str) -> tuple[ColumnElement[bool], ...]:
     return (outbox.c.incident_id == incident_id, outbox.c.receiver == receiver)
+
+
+def _dead(*row: Any) -> Dead:
+    sequence, incident_id, receiver, action, dedup_key, attempts, outcome, payload, newer, going = row
+    why = None
+    if action == "trigger":
+        why = "a later page of its incident stands for it" if newer else None if going else "its incident is over"
+    said = orjson.loads(payload)["headline"]
+    return Dead(sequence, incident_id, receiver, action, dedup_key, attempts, outcome, said, why)

@@ -11,6 +11,7 @@ from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.receivers.base import Action, Page
+from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
 from streamdrift.escalate.words import effect
 
@@ -20,8 +21,18 @@ CELLS_MAX, ALSO_MAX = 10, 10
 """Cells told, and alerts told with each."""
 
 
-def compose(incident: Incident, at: int) -> bytes:
-    """Return what a page says, apart from its action and ids; ``at`` is the event time of the alert that caused it."""
+def compose(incident: Incident, at: int, others: int | None = None, upstream: Upstream | None = None) -> bytes:
+    """Return what a page says, apart from its action and ids.
+
+    Parameters
+    ----------
+    at
+        Event time of the alert that caused it.
+    others
+        Further incidents of the model that go on, where that is known.
+    upstream
+        What is known of changes, where the changes are read.
+    """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
     for alert in sorted(incident.alerts, key=lambda held: (held is not lead, -held.detected_at)):
@@ -30,7 +41,10 @@ def compose(incident: Incident, at: int) -> bytes:
         if room < 0:
             break
         alerts.append(orjson.Fragment(data))
-    return orjson.dumps({"at": at, "headline": headline(incident), "incident": described(incident), "alerts": alerts})
+    told = described(incident)
+    if upstream is not None:
+        told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    return orjson.dumps({"at": at, "headline": headline(incident, others), "incident": told, "alerts": alerts})
 
 
 def read(
@@ -61,6 +75,7 @@ def described(incident: Incident) -> dict[str, Any]:
         "alerts": len(incident.alerts) + len(incident.beyond),
         "alerts_resolved": len(incident.alerts) - len(incident.firing),
         "pages": incident.pages,
+        "reopened": incident.reopened,
         "blast_radius": {
             "segment": radius.segment,
             "segments": [dict(segment) for segment in radius.segments],

@@ -4,14 +4,18 @@ An alert goes to the open incident of its model
 
 1. in which its series fires; else
 2. in which its feature fires for the same reason, in the same direction, wherever: one cause, seen in one more segment; else
-3. whose last alert, or one of whose change points, lies within ``incident_window_s`` of its own.
+3. one of whose change points lies within ``incident_window_s`` of its own; or whose last alert does, where they share a feature.
 
-Else it opens a new one. Joining alone pages nobody. Growth does: a higher severity, from a segment to all traffic, four
+An incident that ended no longer than ``reopen_s`` before is looked at in the same way, after those that are open: the alert opens it again,
+which pages, and is counted. Else the alert opens a new incident. Joining alone pages nobody. Growth does: a higher severity, from a segment to all traffic, four
 times as many features or as much traffic, an effect that doubled (``incident.Reach``); each such page has a dedup key
 of its own (``incident.dedup_key`` says why). Every decision names its reason, which is the log's field and the metric's label.
 
 Slow drift, which shows against a series' first reference and not against its recent past (``reference.which``), is never
-grouped with anything else. An incident that somebody acknowledged takes in what belongs to it, and pages nobody again.
+grouped with anything else. Growth pages also where somebody has acknowledged the incident: what they know of is not what it is now,
+so it is open again, not acknowledged.
+
+Only alerts of status ``resolved`` end an incident, or a person: silence is no evidence of recovery.
 
 An alert that ``updates`` another is that alert, grown: it takes its place, and its end ends both. What comes
 later but is older, or is of an alert that ended, changes nothing.
@@ -33,12 +37,24 @@ from typing import Literal
 
 from streamdrift.alerts import Alert, Severity, digest
 from streamdrift.escalate.effects import magnitude
-from streamdrift.escalate.grouping import choose, overtaken
-from streamdrift.escalate.incident import RANK, Incident, Reach, dedup_key
+from streamdrift.escalate.grouping import choose, may_reopen, overtaken
+from streamdrift.escalate.incident import RANK, Incident, Reach, Status, dedup_key
+from streamdrift.escalate.severity import graded
 from streamdrift.escalate.triage import BlastRadius, blast_radius, headline
 from streamdrift.settings import EscalateSettings
 
-__all__ = ["BlastRadius", "Decision", "Incident", "Reach", "apply", "blast_radius", "choose", "dedup_key", "headline"]
+__all__ = [
+    "BlastRadius",
+    "Decision",
+    "Incident",
+    "Reach",
+    "apply",
+    "blast_radius",
+    "choose",
+    "dedup_key",
+    "headline",
+    "may_reopen",
+]
 
 ALERTS_PER_INCIDENT_MAX = 200
 """Alerts kept with what they tell; of further series only the id is kept."""
@@ -49,7 +65,7 @@ REASONS = frozenset(
     {
         *("new_incident", "first_page", "severity", "all_traffic", "features", "traffic_share", "effect", "no_growth"),
         *("too_old", "below_severity", "duplicate", "stale", "closed", "incident_full", "no_open_incident"),
-        *("unknown_series", "superseded", "partly_resolved", "all_resolved", "acknowledged"),
+        *("unknown_series", "superseded", "partly_resolved", "all_resolved", "came_back"),
     }
 )
 """All that a decision can name."""
@@ -62,7 +78,7 @@ class Decision:
     Attributes
     ----------
     action
-        ``open``, ``grow`` (the incident is paged again, or for the first time), ``join``, ``resolve``, ``ignore``.
+        ``open``, ``grow`` (the incident is paged again, or for the first time), ``join``, ``resolve``, ``reopen``, ``ignore``.
     reason
         Why, as a short fixed name.
     incident
@@ -71,7 +87,7 @@ class Decision:
         What receivers are to be told, if anything.
     """
 
-    action: Literal["open", "grow", "join", "resolve", "ignore"]
+    action: Literal["open", "grow", "join", "resolve", "reopen", "ignore"]
     reason: str
     incident: Incident | None
     page: Literal["trigger", "resolve"] | None = None
@@ -85,7 +101,7 @@ def apply(
     Parameters
     ----------
     open_incident
-        What ``choose`` returned; an incident that the alert doesn't belong to is left alone.
+        What ``choose`` returned, perhaps one that is over; an incident that the alert doesn't belong to is left alone.
     now_ms
         The clock, for the age guard; None for recorded data, where no alert is too old.
     """
@@ -96,14 +112,25 @@ def apply(
         return Decision("ignore", "duplicate", mine)
     if alert.status == "resolved":
         return _resolved(mine, alert, settings)
+    if mine is not None and not mine.is_open:
+        return _back(mine, alert, settings, now_ms)
     if mine is None:
         return _opened(alert, settings, now_ms)
     return _joined(mine, alert, settings, now_ms)
 
 
-def quieted(incident: Incident) -> Decision:
-    """Return the growth of an incident without its page: somebody has acknowledged it, and is not to be called again."""
-    return Decision("join", "acknowledged", replace(incident, pages=incident.pages - 1))
+def resolved_by_hand(incident: Incident, at: int) -> Incident:
+    """Return the incident as over, though alerts of it still fire; ``at`` is milliseconds since the epoch.
+
+    They count as over with it: a further one of the same cause opens it again.
+    """
+    return replace(
+        incident,
+        status="resolved",
+        resolved=frozenset((held.series_id, held.reason) for held in incident.alerts),
+        beyond=frozenset(),
+        resolved_at=at,
+    )
 
 
 # Firing --------------------------------------------------------------------------------------------------------------
@@ -114,7 +141,7 @@ def _opened(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Dec
         incident_id=digest(alert.model_name, alert.alert_id),
         model=alert.model_name,
         status="open",
-        severity=alert.severity,
+        severity=graded(alert, settings),
         opened_at=alert.detected_at,
         updated_at=alert.detected_at,
         onset_at=alert.onset_at,
@@ -125,6 +152,21 @@ def _opened(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Dec
     if muted and alert.updates is not None:
         return Decision("ignore", "no_open_incident", None)
     return Decision("open", muted, incident) if muted else _paged("open", "new_incident", incident, settings)
+
+
+def _back(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Decision:
+    """The cause of an incident that was over has come back."""
+    if any(
+        (held.detected_at, held.events_seen) >= (alert.detected_at, alert.events_seen)
+        for held in incident.alerts
+        if (held.series_id, held.reason) == (alert.series_id, alert.reason)
+    ):
+        return Decision("ignore", "stale", incident)
+    again = replace(incident, status="open", reopened=incident.reopened + 1, resolved_at=None)
+    held = _with(again, alert, settings)
+    if held is None or _muted(alert, settings, now_ms):
+        return _opened(alert, settings, now_ms)
+    return _paged("reopen", "came_back", held, settings)
 
 
 def _joined(incident: Incident, alert: Alert, settings: EscalateSettings, now_ms: int | None) -> Decision:
@@ -172,13 +214,16 @@ def _muted(alert: Alert, settings: EscalateSettings, now_ms: int | None) -> str 
 
 
 def _may_page(alert: Alert, settings: EscalateSettings) -> bool:
-    return RANK[alert.severity] >= RANK[settings.severity_min]
+    return RANK[graded(alert, settings)] >= RANK[settings.severity_min]
 
 
-def _paged(action: Literal["open", "grow"], reason: str, incident: Incident, settings: EscalateSettings) -> Decision:
+def _paged(
+    action: Literal["open", "grow", "reopen"], reason: str, incident: Incident, settings: EscalateSettings
+) -> Decision:
     reach = _reach(incident, settings)
     paged = reach if incident.paged is None else reach.joined(incident.paged)
-    return Decision(action, reason, replace(incident, paged=paged, pages=incident.pages + 1), "trigger")
+    status: Status = "open" if incident.status == "acknowledged" else incident.status
+    return Decision(action, reason, replace(incident, paged=paged, pages=incident.pages + 1, status=status), "trigger")
 
 
 def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
@@ -186,7 +231,7 @@ def _reach(incident: Incident, settings: EscalateSettings) -> Reach:
     alerts = tuple(alert for alert in incident.firing if _may_page(alert, settings))
     radius = blast_radius(incident)
     return Reach(
-        max(RANK[alert.severity] for alert in alerts),
+        max(RANK[graded(alert, settings)] for alert in alerts),
         radius.all_traffic,
         len({alert.feature for alert in alerts}),
         radius.traffic_share,
@@ -233,7 +278,7 @@ def _summed(incident: Incident, alert: Alert, settings: EscalateSettings) -> Inc
     told = [held for held in incident.alerts if _may_page(held, settings)] or incident.alerts
     return replace(
         incident,
-        severity=SEVERITIES[max(RANK[incident.severity], RANK[alert.severity])],
+        severity=SEVERITIES[max(RANK[incident.severity], RANK[graded(alert, settings)])],
         updated_at=max(incident.updated_at, alert.detected_at),
         onset_at=min(held.onset_at for held in told),
     )

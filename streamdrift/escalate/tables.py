@@ -86,6 +86,13 @@ Index(
     sqlite_where=incidents.c.status != "resolved",
     postgresql_where=incidents.c.status != "resolved",
 )
+Index(
+    "incidents_ended",
+    incidents.c.model,
+    incidents.c.resolved_at,
+    sqlite_where=incidents.c.status == "resolved",
+    postgresql_where=incidents.c.status == "resolved",
+)
 
 signals = Table(
     "signals",
@@ -137,6 +144,7 @@ outbox = Table(
     Column("created_at", SECONDS, nullable=False),
     Column("next_attempt_at", SECONDS, nullable=False),
     Column("outcome", Words, nullable=False, server_default=""),
+    Column("reported", Integer, nullable=False, server_default="0"),
     CheckConstraint("action IN ('trigger', 'resolve')"),
     CheckConstraint("state IN ('pending', 'done', 'dead')"),
     sqlite_autoincrement=True,
@@ -180,6 +188,15 @@ timeline = Table(
     Column("text", Words, nullable=False),
     Column("detail", Words, nullable=False),
 )
+
+changes = Table(
+    "changes",
+    METADATA,
+    Column("change_id", Words, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Words, nullable=False),
+)
+Index("changes_at", changes.c.at)
 
 references = Table(
     "receiver_references",  # REFERENCES is a word of SQL's own

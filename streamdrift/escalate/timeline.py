@@ -38,6 +38,9 @@ TEXT_LENGTH_MAX = 2_000
 """Characters of an entry's text; longer ones are cut."""
 ENTRIES_MAX = 2_000
 """Entries of one incident; further ones are left out, which ``add`` says."""
+GROWTH_MAX = 1_500
+"""From so many entries on, those of ``ONGOING`` are left out: what became of it must find room."""
+ONGOING: frozenset[Kind] = frozenset({"grew", "shrank"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Timeline:
         """Add an entry, within the caller's transaction; None where the incident has too many."""
         column = timeline.c.seq
         ((last,),) = self._database.execute(select(func.max(column)).where(timeline.c.incident_id == incident_id))
-        if (last or 0) >= ENTRIES_MAX:
+        if (last or 0) >= (GROWTH_MAX if kind in ONGOING else ENTRIES_MAX):
             return None
         entry = Entry(incident_id, (last or 0) + 1, at, kind, text[:TEXT_LENGTH_MAX], detail or {})
         self._database.execute(

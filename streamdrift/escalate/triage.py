@@ -12,6 +12,8 @@ from streamdrift.escalate.ranking import ranked
 from streamdrift.escalate.words import effect, named, onset, percent
 
 HEADLINE_MAX = 250
+FIRST_MS = 300_000
+"""A feature moved first where it did so this much before all others: estimates that are nearer tell no order."""
 NAMED_MAX = 2
 """Segments that explain together and are told by name."""
 
@@ -88,8 +90,14 @@ def first(incident: Incident) -> Alert:
 # In words ------------------------------------------------------------------------------------------------------------
 
 
-def headline(incident: Incident) -> str:
-    """One line under 250 characters: model, reason, feature, segment, onset in UTC, effect, how many more."""
+def headline(incident: Incident, others: int | None = None) -> str:
+    """One line under 250 characters: model, reason, feature, segment, onset in UTC, effect, how many more, which moved first.
+
+    Parameters
+    ----------
+    others
+        Further incidents of the model that go on; None where that isn't known, and nothing is said of it.
+    """
     radius = blast_radius(incident)
     lead = radius.lead
     share = "" if radius.all_traffic else f" ({percent(radius.traffic_share)} of traffic)"
@@ -102,8 +110,38 @@ def headline(incident: Incident) -> str:
     if incident.beyond:
         size += f" and {len(incident.beyond):,} more series"
     what = f"{named(incident.model, 48)}: {named(lead.reason, 24)} on {named(lead.feature, 40)}"
-    told = f"{what} in {where(radius)}{share} since {onset(lead)}; {effect(lead)}; {size}"
+    early = moved_first(counted(incident))
+    size += "" if early is None else f"; {named(early, 40)} moved first"
+    size += "; open again" if incident.reopened and incident.is_open else ""
+    told = f"{what} in {where(radius)}{share} since {onset(lead)}; {effect(lead)}; {size}{_elsewhere(incident, others)}"
     return told if len(told) < HEADLINE_MAX else told[: HEADLINE_MAX - 2] + "…"
+
+
+def moved_first(alerts: Sequence[Alert]) -> str | None:
+    """Return the feature that moved before all others; None where there is one alone, or the change points don't tell.
+
+    They tell where the latest plausible one of that feature is earlier than all those of others, and by minutes at least.
+    """
+    began: dict[str, tuple[int, int]] = {}
+    for alert in alerts:
+        earliest, latest = alert.onset_range or (alert.onset_at, alert.onset_at)
+        known = began.get(alert.feature, (earliest, latest))
+        began[alert.feature] = (min(known[0], earliest), min(known[1], latest))
+    if len(began) < 2:
+        return None
+    found = min(began, key=lambda feature: (began[feature][1], feature))
+    others = min(earliest for feature, (earliest, _) in began.items() if feature != found)
+    return found if others - began[found][1] >= FIRST_MS else None
+
+
+def _elsewhere(incident: Incident, others: int | None) -> str:
+    """What the rest of the model does, as far as it is watched."""
+    if others is None or not incident.is_open:
+        return ""
+    if others:
+        return f"; {_count(others, 'other incident')} of the model open"
+    slight = any(alert.severity == "info" for alert in incident.firing)  # it is counted nowhere in the line
+    return "" if slight else "; everything else quiet"
 
 
 def where(radius: BlastRadius) -> str:

@@ -14,10 +14,11 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.delivery import Deliverer
-from streamdrift.escalate.intake import Intake, Taken
+from streamdrift.escalate.intake import Feed, Intake, Taken
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
+from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
@@ -42,6 +43,8 @@ class EscalationWorker:
         From ``receivers.build_receivers``. Without any, incidents are recorded only.
     log
         A structlog logger; streamdrift's own without.
+    changes
+        Whether the source has upstream changes, too: records of the topic ``topics.changes``.
     sink
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
     """
@@ -56,11 +59,14 @@ class EscalationWorker:
         metrics: Metrics,
         log: FilteringBoundLogger | None = None,
         sink: Sink | None = None,
+        *,
+        changes: bool = False,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
-        self._deliverer = Deliverer(ledger.outbox, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._prune()
         retired = ledger.outbox.retire(self._names)
@@ -126,7 +132,9 @@ class EscalationWorker:
     def _take(self, records: Sequence[Record]) -> None:
         began = self._clock.monotonic()
         with self._ledger.transaction():
-            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now()).take(records)
+            taken = Intake(self._ledger, self._names, self._settings.escalate, self._clock.now(), self._feed).take(
+                records
+            )
             self._refuse(taken)
         try:
             self._source.commit(taken.done)
@@ -156,7 +164,8 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            self._log.warning("not an alert; passed over", reason=error.reason, detail=error.detail, **position)
+            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
+            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -177,6 +186,12 @@ class EscalationWorker:
         self._tell_limits(taken)
 
     def _tell_limits(self, taken: Taken) -> None:
+        if taken.changes:
+            self._log.info("upstream changes noted", changes=taken.changes)
+        if taken.forgotten:
+            self._metrics.limit_hits.labels("changes_max").inc(taken.forgotten)
+        if taken.untold:
+            self._metrics.limit_hits.labels("timeline_entries_max").inc(taken.untold)
         for partition in taken.anew:
             self._log.warning("offsets began anew: was the topic made again?", topic=partition.name, n=partition.index)
         for incident in taken.put_aside:

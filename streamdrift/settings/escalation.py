@@ -18,7 +18,7 @@ from streamdrift.settings.receivers import (
     SlackWebhookSettings,
     WebhookSettings,
 )
-from streamdrift.settings.values import Count, Ledger, Positive, Section, refuse
+from streamdrift.settings.values import Count, Ledger, NonNegative, Positive, Section, Tiers, refuse
 
 
 class RetrySettings(Section):
@@ -44,11 +44,15 @@ class EscalateSettings(Section):
     ledger: Ledger = "streamdrift-ledger.sqlite3"
     """Incidents, outbox and offsets: a SQLite file, or a PostgreSQL database, on which several workers may stand by."""
     incident_window_s: Positive = 3_600.0
-    """Alerts of one model that begin within this event time of the incident's last alert belong to it."""
+    """Alerts of one model whose change points lie within this event time of each other belong to one incident."""
+    reopen_s: NonNegative = 1_800.0
+    """An alert of the same cause within this event time after an incident's end opens it again; 0 opens a new one."""
     severity_min: Literal["info", "warning", "critical"] = "warning"
     """Alerts below this are kept in the incident, but page nobody."""
     event_age_max_s: Positive = 86_400.0
     """Alerts older than this against the clock are recorded, but page nobody (a backfill is no emergency)."""
+    tiers: Tiers = ()
+    """What hangs on which model, by its name (`*` stands for anything); the first that matches counts, 2 without. Severity follows from it."""
     private_addresses: bool = True
     """Whether receivers may be at addresses that are not of the public internet. False refuses them, whatever a name resolves to."""
     retry: RetrySettings = RetrySettings()

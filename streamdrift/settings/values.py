@@ -186,6 +186,13 @@ def _segment(value: str) -> str:
     return value
 
 
+def _tier(value: str) -> str:
+    pattern, _, number = value.rpartition("=")
+    if not pattern.strip() or number not in {"1", "2", "3"}:
+        raise ValueError("is no pattern=tier, as in fraud-*=1; tiers are 1, 2 and 3")
+    return value
+
+
 def _rule_id(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*", value):
         raise ValueError(
@@ -213,6 +220,8 @@ ProjectKey = Annotated[str, AfterValidator(_project), Allowed("key of a project,
 MailAddress = Annotated[str, AfterValidator(_mail_address), Allowed("mail address")]
 Header = Annotated[str, AfterValidator(_header), Allowed("text on one line, not empty")]
 SegmentName = Annotated[str, AfterValidator(_segment), Allowed("dimension=value, or empty text for all traffic")]
+TierRule = Annotated[str, AfterValidator(_tier)]
+Tiers = Annotated[tuple[TierRule, ...], Allowed("""JSON list of pattern=tier, such as '["fraud-*=1","*-test=3"]'""")]
 RuleId = Annotated[str, AfterValidator(_rule_id)]
 
 Findings = Iterator[tuple[str, str]]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from streamdrift.alerts import Alert, segment_name
-from streamdrift.escalate.policy import Incident, apply, choose
+from streamdrift.escalate.policy import Incident, apply, choose, may_reopen
 from streamdrift.settings import EscalateSettings
 
 
@@ -45,7 +45,7 @@ class Tally:
     series: dict[str, Count] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     features: set[str] = field(default_factory=set)
-    _open: dict[str, Incident] = field(default_factory=dict)
+    _known: dict[str, Incident] = field(default_factory=dict)
 
     def take(self, alerts: Iterable[Alert]) -> list[bool]:
         """Count the next alerts; return, for each, whether it pages somebody."""
@@ -69,14 +69,14 @@ class Tally:
 
     def _page(self, alert: Alert) -> bool:
         """Whether somebody is told of this alert, by a page that was not sent before."""
-        decision = apply(choose(self._open.values(), alert, self.settings), alert, self.settings)
+        lost = [i for i in self._known.values() if not i.is_open and not may_reopen(i, alert, self.settings)]
+        for gone in lost:
+            del self._known[gone.incident_id]
+        decision = apply(choose(self._known.values(), alert, self.settings), alert, self.settings)
         incident = decision.incident
         if incident is None or decision.action == "ignore":
             return False
-        if incident.status == "open":
-            self._open[incident.incident_id] = incident
-        else:
-            self._open.pop(incident.incident_id, None)
+        self._known[incident.incident_id] = incident
         first = decision.page == "trigger" and incident.pages == 1
         self.incidents += first
         return decision.page == "trigger"

@@ -14,7 +14,7 @@ from streamdrift.blocks import wire
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.blocks.marks import Mark, Marks
 from streamdrift.detect.bank import Bank
-from streamdrift.detect.silence import DAY_MS
+from streamdrift.detect.heard import DAY_MS
 from streamdrift.ports import Partition, Record
 from tests.detect.test_bank import BLOCKS, EVENTS, SMALL, START, arrivals, detect, records
 

@@ -28,12 +28,16 @@ NOW = 1_366_192_800.0  # 17 April 2013, 10:00 UTC
 ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
-BACK_TO_3 = """
+BACK_TO_4 = """
+DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
+"""
+BACK_TO_3 = f"""
+{BACK_TO_4}
 DROP TABLE timeline; DROP TABLE receiver_references; DROP INDEX incidents_open;
 ALTER TABLE incidents DROP COLUMN reopened; ALTER TABLE incidents DROP COLUMN resolved_at;
 CREATE INDEX incidents_open ON incidents (model) WHERE status = 'open';
 """
-"""Makes an older ledger of a new one, as far as nothing else tells them apart."""
+"""Make an older ledger of a new one, as far as nothing else tells them apart."""
 
 
 def make_alert(

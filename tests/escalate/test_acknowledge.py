@@ -1,4 +1,4 @@
-"""Acknowledging an incident: nobody is called again, and as the new normal its references are learned anew."""
+"""Acknowledging an incident: somebody knows, until it grows; and as the new normal its references are learned anew."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from streamdrift.alerts import Alert, rfc3339
 from streamdrift.embedded.acknowledge import Acknowledge, acknowledge, order_of
 from streamdrift.errors import BrokerProblem, Fatal, InputProblem, Retriable, SettingsProblem
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.migrations import VERSION
 from streamdrift.events import change
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
@@ -56,7 +57,7 @@ def only(house: House) -> Incident:
 # Known ---------------------------------------------------------------------------------------------------------------
 
 
-def test_an_incident_that_is_known_calls_nobody_again_and_its_end_is_told(
+def test_an_incident_that_is_known_calls_again_when_it_grows_and_its_end_is_told(
     receiver: KeepingReceiver, house: Callable[..., House]
 ) -> None:
     here, alert = house(receiver), make_alert()
@@ -64,19 +65,22 @@ def test_an_incident_that_is_known_calls_nobody_again_and_its_end_is_told(
     incident = only(here)
     topic = Topic()
     said = acknowledge(Acknowledge(incident.incident_id[:8]), settings(here), NOW, topic)  # beside the worker
-    assert said == f"{incident.incident_id}: acknowledged; it pages nobody any more"
+    assert said == f"{incident.incident_id}: acknowledged; it pages again if it grows, and when it is over"
     assert topic.orders == []
-    here.step(
-        make_alert(at=1, events_seen=13_000, updates=alert.alert_id, severity="critical"), make_alert("seats", "")
-    )
-    assert only(here).severity == "critical"
-    assert (len(only(here).alerts), only(here).pages) == (2, 1)
+    assert (only(here).status, len(receiver.pages)) == ("acknowledged", 1)
     here.crash()
-    here.step(make_alert("distance", "", severity="critical", at=2))
-    assert here.count("incidents_total", reason="acknowledged") == 2
-    here.step(*(make_alert(f, s, closes=a, at=3) for f, s, a in _all(only(here))))
+    here.step(make_alert("seats", at=1))
+    assert (only(here).status, len(only(here).alerts), len(receiver.pages)) == ("acknowledged", 2, 1)
+    here.step(make_alert(at=2, events_seen=13_000, updates=alert.alert_id, severity="critical"))
+    assert (only(here).status, only(here).severity, only(here).pages) == ("open", "critical", 2)
+    acknowledge(Acknowledge(incident.incident_id), settings(here), NOW + 180, topic)
+    assert only(here).status == "acknowledged"
+    here.step(*(make_alert(f, s, closes=a, at=4) for f, s, a in _all(only(here))))
     assert only(here).status == "resolved"
-    assert receiver.told == [("trigger", incident.incident_id), ("resolve", incident.incident_id)]
+    keys = [incident.incident_id, f"{incident.incident_id}.2"]
+    assert receiver.told == [*(("trigger", key) for key in keys), *(("resolve", key) for key in keys)]
+    kinds = [entry.kind for entry in here.ledger.timeline.entries(incident.incident_id)]
+    assert kinds.count("acknowledged") == 2
 
 
 def _all(incident: Incident) -> list[tuple[str, str, Alert]]:
@@ -225,8 +229,9 @@ def test_a_ledger_that_is_not_there_or_not_of_this_version_is_told(tmp_path: Pat
     with sqlite3.connect(here.path) as connection:
         connection.executescript(f"DROP TABLE acknowledgements; {BACK_TO_3} UPDATE schema SET version = 2;")
     connection.close()
-    assert "has version 2, and this streamdrift works on 4; let `streamdrift escalate` of this version open it" in str(
-        refused(Acknowledge("c0ffee"), settings(here))
+    assert (
+        f"has version 2, and this streamdrift works on {VERSION}; let `streamdrift escalate` of this version open it"
+        in str(refused(Acknowledge("c0ffee"), settings(here)))
     )
     here.start()  # which it does
     assert "none is open" in str(refused(Acknowledge("c0ffee"), settings(here)))

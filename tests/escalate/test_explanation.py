@@ -6,8 +6,8 @@ from streamdrift.alerts import Alert
 from streamdrift.escalate import page
 from streamdrift.escalate.explanation import CELLS_MAX, sentences
 from streamdrift.escalate.policy import Incident, blast_radius
+from streamdrift.escalate.suspects import suspects
 from streamdrift.events.change import Change
-from streamdrift.suspects import suspects
 from tests.escalate.conftest import ONSET, make_alert
 from tests.escalate.test_triage import incident
 
@@ -81,4 +81,4 @@ def test_a_change_in_any_of_the_places_is_a_suspect() -> None:
         Change(name, ONSET, "deployment", "new gate", (), (), {"origin": name}, None, None)
         for name in ("EWR", "JFK", "LGA")
     ]
-    assert {change.change_id for change in suspects(two, changes)} == {"EWR", "JFK"}
+    assert {found.change.change_id for found in suspects(two, changes)} == {"EWR", "JFK"}

@@ -179,7 +179,7 @@ def test_a_later_version_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE schema SET version = 7")
     connection.close()
-    assert "has version 7, and this streamdrift knows 4; run the streamdrift that wrote it" in refused(path)
+    assert f"has version 7, and this streamdrift knows {VERSION}; run the streamdrift that wrote it" in refused(path)
 
 
 def test_somebody_elses_database_is_left_alone(path: Path) -> None:

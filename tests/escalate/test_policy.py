@@ -20,7 +20,7 @@ class Book:
         self.incidents: dict[str, Incident] = {}
 
     def take(self, alert: Alert, now_ms: int | None = None) -> Decision:
-        opened = [i for i in self.incidents.values() if i.status == "open" and i.model == alert.model_name]
+        opened = [i for i in self.incidents.values() if i.model == alert.model_name]
         decision = apply(choose(opened, alert, self.settings), alert, self.settings, now_ms)
         if decision.incident is not None:
             self.incidents[decision.incident.incident_id] = decision.incident
@@ -34,12 +34,23 @@ def told(decision: Decision) -> tuple[str, str, str | None]:
 # Grouping ------------------------------------------------------------------------------------------------------------
 
 
-def test_alerts_close_in_time_are_one_incident() -> None:
+def test_a_feature_that_is_noticed_again_soon_is_the_same_incident_whenever_it_began() -> None:
     book = Book()
     assert told(book.take(make_alert("a", onset_at=0))) == ("open", "new_incident", "trigger")
-    assert told(book.take(make_alert("b", at=59, onset_at=LATE))) == ("join", "no_growth", None)
-    assert told(book.take(make_alert("c", at=118, onset_at=LATE))) == ("join", "no_growth", None)
-    assert told(book.take(make_alert("d", at=300, onset_at=2 * LATE))) == ("open", "new_incident", "trigger")
+    assert told(book.take(make_alert("a", "carrier=UA", "mean_shift", at=59, onset_at=LATE)))[0] == "join"
+    assert told(book.take(make_alert("a", "carrier=B6", "new_category", at=118, onset_at=2 * LATE)))[0] == "join"
+    assert told(book.take(make_alert("a", "carrier=HA", "frozen", at=300, onset_at=4 * LATE)))[0] == "open"
+    assert len(book.incidents) == 2
+
+
+def test_what_is_noticed_together_and_began_apart_in_other_features_is_two_incidents() -> None:
+    book = Book()
+    book.take(make_alert("a", onset_at=ONSET))
+    assert told(book.take(make_alert("b", at=1, onset_at=ONSET + 61 * MINUTE)))[0] == "open"
+    later = (ONSET + 62 * MINUTE, ONSET + 90 * MINUTE)
+    assert told(book.take(make_alert("c", at=2, onset_at=later[0], onset_range=later)))[0] == "join"
+    unsure = (ONSET + 30 * MINUTE, ONSET + 300 * MINUTE)
+    assert told(book.take(make_alert("d", at=3, onset_at=ONSET + 200 * MINUTE, onset_range=unsure)))[0] == "join"
     assert len(book.incidents) == 2
 
 

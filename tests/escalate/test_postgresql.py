@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -16,12 +17,13 @@ import pytest
 from streamdrift.errors import Fatal, InputProblem, OutOfReach, Retriable, SettingsProblem, Standby, StreamdriftError
 from streamdrift.escalate import postgresql as ours
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.migrations import VERSION
 from streamdrift.escalate.policy import Decision, apply
 from streamdrift.escalate.tables import STAND_IN
 from streamdrift.escalate.timeline import Entry
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings
-from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert, opened
+from tests.escalate.conftest import BACK_TO_4, NOW, House, KeepingReceiver, make_alert, opened
 from tests.postgresql import PASSWORD, Postgresql
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,7 +220,7 @@ def test_a_database_of_somebody_else_a_later_version_and_an_encoding_are_told(ur
     opened(later).close()
     postgresql.run("UPDATE schema SET version = 99", later)
     with _settled(later):
-        assert "has version 99, and this streamdrift knows 4; run the streamdrift that wrote it" in told(
+        assert f"has version 99, and this streamdrift knows {VERSION}; run the streamdrift that wrote it" in told(
             InputProblem, later
         )
     postgresql.run("UPDATE schema SET version = 3", later)
@@ -226,6 +228,28 @@ def test_a_database_of_somebody_else_a_later_version_and_an_encoding_are_told(ur
         assert "has version 3" in told(InputProblem, later), "none of PostgreSQL's was"
     assert "has the encoding SQL_ASCII; make one with UTF8" in told(InputProblem, postgresql.database("SQL_ASCII"))
     assert "has no schema to be in" in told(InputProblem, f"{later}?options=-csearch_path%3Dnowhere")
+
+
+def test_a_ledger_of_version_4_becomes_one_of_today(url: str, postgresql: Postgresql) -> None:
+    shape = (
+        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
+        "WHERE table_schema = 'public' ORDER BY 1, 2"
+    )
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+    ledger = opened(url)
+    incident = apply(None, make_alert(), EscalateSettings()).incident
+    assert incident is not None
+    ledger.incidents.save(incident, None, NOW)
+    ledger.acknowledgements.put(incident.incident_id, NOW, None)
+    ledger.close()
+    today = [postgresql.run(question, url) for question in (shape, indexes)]
+    for statement in BACK_TO_4.split(";")[:-1]:
+        postgresql.run(statement, url)
+    postgresql.run("UPDATE schema SET version = 4", url)
+    ledger = opened(url)
+    assert ledger.incidents.all() == [replace(incident, status="acknowledged")]
+    ledger.close()
+    assert [postgresql.run(question, url) for question in (shape, indexes)] == today
 
 
 @contextmanager

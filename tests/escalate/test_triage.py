@@ -1,10 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.policy import Incident, blast_radius, headline
-from tests.escalate.conftest import NOW, ONSET, make_alert
+from tests.escalate.conftest import MINUTE, NOW, ONSET, make_alert
 
 
 def incident(*alerts: Alert, **other: Any) -> Incident:
@@ -250,3 +251,41 @@ def test_thin_alerts_are_told_somehow(side: dict[str, Any], unit: str, effect: f
         found = incident(thin, make_alert("other", current=side))
         assert len(headline(found)) < 250
         assert blast_radius(found).lead in found.alerts
+
+
+@pytest.mark.parametrize(
+    ("alerts", "first"),
+    [
+        ([make_alert("mcc"), make_alert("amount", onset_at=ONSET + 6 * MINUTE)], "mcc"),
+        ([make_alert("mcc"), make_alert("amount", onset_at=ONSET + 4 * MINUTE)], None),  # too near to tell
+        ([make_alert("mcc"), make_alert("mcc", "origin=JFK", onset_at=ONSET + 600 * MINUTE)], None),  # one alone
+        (
+            [
+                make_alert("mcc", onset_range=(ONSET - 60 * MINUTE, ONSET + 20 * MINUTE)),
+                make_alert("amount", onset_at=ONSET + 15 * MINUTE),
+            ],
+            None,  # its own may be later
+        ),
+        (
+            [
+                make_alert("amount", onset_at=ONSET + 15 * MINUTE),
+                make_alert("mcc", onset_at=ONSET + 30 * MINUTE),
+                make_alert("mcc", "", onset_at=ONSET),
+            ],
+            "mcc",  # wherever it moved
+        ),
+    ],
+)
+def test_which_feature_moved_first_is_said_where_the_change_points_tell(alerts: list[Alert], first: str | None) -> None:
+    told = headline(incident(*alerts))
+    assert (f"; {first} moved first" in told) == (first is not None)
+    assert ("moved first" in told) == (first is not None)
+
+
+def test_the_rest_of_the_model_is_told_of_where_it_is_known() -> None:
+    here = incident(make_alert())
+    assert "quiet" not in headline(here)
+    assert headline(here, 0).endswith("; 1 feature, 1 segment; everything else quiet")
+    assert headline(here, 1).endswith("; 1 other incident of the model open")
+    assert "quiet" not in headline(incident(make_alert(), make_alert("seats", severity="info")), 0)
+    assert "quiet" not in headline(replace(here, status="resolved"), 0)

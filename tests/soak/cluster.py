@@ -37,6 +37,7 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 auto.create.topics.enable=false
 log.dirs={folder}/data
+log.retention.ms=-1
 broker.session.timeout.ms={session}
 default.replication.factor={copies}
 min.insync.replicas={in_sync}
