@@ -24,7 +24,7 @@ RATES, SERIES = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000)
 LOAD = 0.5
 """Share of a core that a worker has to do on ordinary days: the rest is for catching up."""
 SERIES_EACH = 10_000
-"""Series of one worker; as many were measured."""
+"""Series of one worker, as `series_max` has it by default."""
 SPREAD = 2
 """Partitions per worker: keys are dealt out by their hash, and more workers may come."""
 IDLE_MB = 75
@@ -90,7 +90,7 @@ def rates() -> tuple[float, float]:
 
 def measured(*, quick: bool) -> Units:
     """Measure."""
-    few, many = (20, 200) if quick else (2_000, SERIES_EACH)
+    few, many = (20, 200) if quick else (500, 2_000)
     memory = footprint.per_series(few, many)
     if isinstance(memory, str):
         raise rounds.MissingError(memory)
