@@ -30,6 +30,8 @@ class Counters:
         """Count a batch's events and dead letters."""
         self.rows(stage, batch.events, batch.muted)
         self.dead(batch.rejected)
+        for limit, n in batch.limits_hit.items():
+            self._metrics.limit_hits.labels(limit).inc(n)
 
     def rows(self, stage: str, n: int, muted: int) -> None:
         """Count rows, and how many of them only rebuilt state."""

@@ -60,13 +60,29 @@ class Assemble(Checkpointed[RowCheckpoints]):
         self.checkpoints.passed(records, batch.blocks)
         self._latest.note(batch.blocks)
         blocks = [block.take(np.flatnonzero(~block.muted)) if block.muted.any() else block for block in batch.blocks]
-        messages = [message for block in blocks if len(block) for message in self._messages(block)]
-        return Output(dead_letters(batch.rejected, self._settings) + messages)
+        refused: list[DeadLetter] = []
+        messages = [message for block in blocks if len(block) for message in self._fitting(block, records, refused)]
+        self._count.dead(refused)
+        return Output(dead_letters(batch.rejected + refused, self._settings) + messages)
 
     def idle(self, now_ms: int) -> Output:
         """Nothing follows."""
         del now_ms
         return Output()
+
+    def _fitting(self, block: Block, records: Sequence[Record], refused: list[DeadLetter]) -> list[Message]:
+        """The block's messages; an event that is too large for one, with all the names that it has, is a dead letter."""
+        try:
+            return list(self._messages(block))
+        except Rejected as e:
+            if len(block) > 1:
+                half = len(block) // 2
+                parts = block.take(slice(0, half)), block.take(slice(half, None))
+                return [message for part in parts for message in self._fitting(part, records, refused)]
+            place = block.sources[int(block.source[0])], int(block.offset[0])
+            found = (record for record in records if (record.partition, record.offset) == place)
+            refused += [DeadLetter(record, e.reason, e.detail, self.name) for record in found]
+            return []
 
     def mark(self, now_ms: int, waited_ms: Mapping[Partition, int]) -> Output:
         """Return how far the events were read, for every partition of the exchange."""

@@ -5,7 +5,8 @@ The assembler keeps nothing between batches but, per model, how many rows it has
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 
 from streamdrift.blocks import vectors
 from streamdrift.blocks.block import Block, Stream, coded, places
-from streamdrift.blocks.breadth import Breadth, of_embeddings
+from streamdrift.blocks.breadth import Breadth, Room, of_embeddings
 from streamdrift.blocks.column import Column, Ints, from_values
 from streamdrift.blocks.ids import fingerprints
 from streamdrift.blocks.measures import prediction_of
@@ -28,6 +29,13 @@ from streamdrift.records import Run, parts
 from streamdrift.settings import Settings
 
 MODELS_MAX = 10_000  # names a model's row counter is kept for; further ones start at 1 in each batch
+
+CELLS_MAX = 4_000_000
+"""Values that the columns of events take until they are put aside as blocks, some 50 MB: a column has a value for each row of its model, and
+in 5,000 events there may be as many names of features as their bytes have room for."""
+
+COLUMN_CELLS = 32
+"""What a column takes beside its rows, in such values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +69,16 @@ class Added(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """What came of a number of records: a block of all traffic per model and stream, and the dead letters."""
+    """What came of a number of records: blocks of all traffic by model and stream, and the dead letters.
+
+    A model has one block, or several, one after the other, where its events have very many features.
+    """
 
     blocks: list[Block] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
     events: int = 0
     muted: int = 0
+    limits_hit: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
         return bool(self.blocks or self.rejected)
@@ -90,6 +102,9 @@ class Assembler:
         self._anomalies = settings.anomalies.enabled
         self._seen: dict[tuple[Stream, str], int] = {}
         self._breadth: dict[tuple[Stream, str], Breadth] = {}
+        self._room, self._at_once = Room(), (2 * settings.features_per_event_max, 2 * settings.segments_per_event_max)
+        self._wide: dict[str, tuple[set[str], set[str]]] = {}  # features and dimensions of what waits
+        self._cells = 0
         self._events: dict[str, list[tuple[int, Record, Inference]]] = {}
         self._truths: dict[str, list[tuple[int, Record, Label]]] = {}
         self._batch = Batch()
@@ -125,9 +140,26 @@ class Assembler:
         except Rejected as e:
             self._reject(record, e)
             return None
-        self._events.setdefault(event.model, []).append((self._order, record, event))
+        rows = self._events.setdefault(event.model, [])
+        rows.append((self._order, record, event))
         self._order += 1
+        self._widen(event, len(rows))
+        if self._cells > CELLS_MAX:
+            self._put_aside()
         return event.time
+
+    def _widen(self, event: Inference, rows: int) -> None:
+        """Count what the columns of a model come to by its latest row."""
+        features, dimensions = self._wide.setdefault(event.model, (set(), set()))
+        before = len(features) + len(dimensions)
+        features.update(event.signals)
+        dimensions.update(event.segments)
+        after = len(features) + len(dimensions)
+        self._cells += after + (after - before) * (rows - 1 + COLUMN_CELLS)
+
+    def _put_aside(self) -> None:
+        """Make blocks of the events that wait: what comes of them does not hang on how they are cut into blocks."""
+        self._batch.blocks += self._take_events()
 
     def add_many(
         self, records: Sequence[Record], begin: int = 0, end: int | None = None, due: int | None = None
@@ -168,8 +200,8 @@ class Assembler:
 
     def take(self) -> Batch:
         """Return what was gathered, and begin anew."""
+        self._put_aside()
         batch = self._batch
-        batch.blocks = self._take_events()
         batch.events = sum(map(len, batch.blocks))
         for model, labels in self._truths.items():
             facts = tuple(self._truth(decoded) for _, _, decoded in labels)
@@ -181,6 +213,7 @@ class Assembler:
     def _take_events(self) -> list[Block]:
         """Return the blocks of events, by model in order of appearance, and begin anew."""
         events, self._events = self._events, {}
+        self._wide, self._cells = {}, 0
         return [self._events_block(model, rows) for model, rows in events.items()]
 
     def _reject(self, record: Record, e: Rejected) -> None:
@@ -190,18 +223,38 @@ class Assembler:
     def _events_block(self, model: str, rows: list[tuple[int, Record, Inference]]) -> Block:
         signals = [event.signals for _, _, event in rows]
         names = dict.fromkeys(name for signal in signals for name in signal)
+        facts = tuple(self._fact(event) for _, _, event in rows) if self.labels else ()
+        features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
+        known = self._known("events", model)
+        breadth = known.of(features, [self._monitored(event.segments) for _, _, event in rows])
         columns = {
             name[: self._text_max]: from_values([signal.get(name, ...) for signal in signals], self._text_max)
             for name in names
+            if known.has_feature(name)
         }
-        facts = tuple(self._fact(event) for _, _, event in rows) if self.labels else ()
-        features = [[*event.signals, *of_embeddings(event.embeddings)] for _, _, event in rows]
-        breadth = self._breadth_of("events", model, rows, features)
         block = self._block(model, "events", rows, columns, facts if any(facts) else (), breadth)
         block.vectors = vectors_of([(row, event.embeddings) for row, (_, _, event) in enumerate(rows)])
         if self._anomalies:
             block.ids = fingerprints(event.prediction_id for _, _, event in rows)
+        return self._within(block, known, len(names))
+
+    def _within(self, block: Block, known: Breadth, features: int) -> Block:
+        """The block without the embeddings and dimensions that are not told apart; what is left out is counted."""
+        vectors = {name: v for name, v in block.vectors.items() if all(map(known.has_feature, of_embeddings([name])))}
+        refused = features - len(block.columns) + len(block.vectors) - len(vectors)
+        named = self._monitored(block.dimensions)
+        beyond = [name for name in named if not known.has_dimension(name)]
+        if refused > 0:
+            self._batch.limits_hit["features_per_model_max"] += refused
+            block.vectors = vectors
+        if beyond:
+            self._batch.limits_hit["dimensions_per_model_max"] += len(beyond)
+            block.dimensions = {name: coded for name, coded in block.dimensions.items() if name not in set(beyond)}
         return block
+
+    def _monitored(self, dimensions: Iterable[str]) -> list[str]:
+        wanted = self._dimensions
+        return [name for name in dimensions if wanted is None or name in wanted]
 
     def _fact(self, event: Inference) -> tuple[Any, ...] | None:
         if event.prediction_id is None or not event.prediction:
@@ -214,22 +267,16 @@ class Assembler:
         truth = decoded.truth[: self._text_max] if isinstance(decoded.truth, str) else decoded.truth
         return decoded.prediction_id, truth, decoded.numeric, inline, decoded.segments
 
-    def _breadth_of(
-        self,
-        stream: Stream,
-        model: str,
-        rows: Sequence[tuple[int, Record, Inference]],
-        features: Sequence[Collection[str]],
-    ) -> Ints:
-        wanted = self._dimensions
-        dimensions = [row.segments if wanted is None else row.segments.keys() & wanted for _, _, row in rows]
-        return self._known(stream, model).of(features, dimensions)
-
     def _known(self, stream: Stream, model: str) -> Breadth:
         """Return what is known of a model's features and dimensions; it is kept for the next batch, within bounds."""
-        breadth = self._breadth.get((stream, model), Breadth())
-        if len(self._breadth) < MODELS_MAX:
-            self._breadth[stream, model] = breadth
+        breadth = self._breadth.get((stream, model))
+        if breadth is None:
+            kept = len(self._breadth) < MODELS_MAX
+            breadth = Breadth(self._room if kept else None, self._at_once)
+            if kept:
+                self._breadth[stream, model] = breadth
+            else:
+                self._batch.limits_hit["models_max"] += 1
         return breadth
 
     def counted(self) -> Iterator[tuple[tuple[Stream, str], int, Breadth]]:
@@ -239,12 +286,20 @@ class Assembler:
 
     def count_on(self, place: tuple[Stream, str], rows: int, breadth: Breadth) -> None:
         """Go on from a count."""
-        self._seen[place], self._breadth[place] = rows, breadth
+        self.forget(place)
+        mine = Breadth(self._room, self._at_once)
+        mine.adopt(*breadth.told())
+        self._seen[place], self._breadth[place] = rows, mine
 
     def forget(self, place: tuple[Stream, str]) -> None:
         """Begin to count anew."""
         self._seen.pop(place, None)
-        self._breadth.pop(place, None)
+        if (breadth := self._breadth.pop(place, None)) is not None:
+            breadth.give_back()
+
+    def counts(self, place: tuple[Stream, str]) -> bool:
+        """Whether the rows of a model are counted: of so many, only the first ones are."""
+        return place in self._seen
 
     def _rows_before(self, stream: Stream, model: str, rows: int) -> int:
         """Return how many rows of a model were seen before these, and count these."""

@@ -15,6 +15,9 @@ PARTS = 4
 """Once memory is full, this part of it is spilled at once: writing one by one would cost as much as reading them."""
 
 
+BYTES_EACH = 1_024
+"""Bytes that the predictions in memory may take, for each of them that there may be: one may have thousands of probabilities."""
+
 _HEAD = struct.Struct("<q?I")
 
 
@@ -64,7 +67,7 @@ class Waiting:
     def __init__(self, memory_max: int, spill: Spill) -> None:
         self._memory_max, self._spill = memory_max, spill
         self._young: dict[bytes, bytes] = {}
-        self._spilled = 0
+        self._spilled = self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._young) + self._spilled
@@ -78,14 +81,16 @@ class Waiting:
 
     def add(self, key: bytes, kept: Kept) -> None:
         """Keep one whose key is not kept yet, as the youngest."""
-        self._young[key] = kept.packed()
-        if len(self._young) > self._memory_max:
+        self._put(key, kept)
+        while len(self._young) > self._memory_max or (
+            len(self._young) > 1 and self._bytes > BYTES_EACH * self._memory_max
+        ):
             self._make_room()
 
     def replace(self, key: bytes, kept: Kept) -> None:
         """Put another in the place of one that is kept: its age stays."""
         if key in self._young:
-            self._young[key] = kept.packed()
+            self._put(key, kept)
         else:
             self._spill.replace(key, kept.packed())
 
@@ -97,11 +102,18 @@ class Waiting:
         else:
             key = next(iter(self._young))
             value = self._young.pop(key)
+            self._bytes -= len(value)
         return key, Kept.unpacked(value)
 
+    def _put(self, key: bytes, kept: Kept) -> None:
+        value = kept.packed()
+        self._bytes += len(value) - len(self._young.get(key, b""))
+        self._young[key] = value
+
     def _make_room(self) -> None:
-        oldest = list(islice(self._young.items(), max(1, self._memory_max // PARTS)))
+        oldest = list(islice(self._young.items(), max(1, min(self._memory_max, len(self._young)) // PARTS)))
         self._spill.append(oldest)
-        for key, _ in oldest:
+        for key, value in oldest:
             del self._young[key]
+            self._bytes -= len(value)
         self._spilled += len(oldest)

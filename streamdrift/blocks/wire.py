@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import orjson
 
 from streamdrift.blocks.block import Block, Coded
-from streamdrift.blocks.column import Column
+from streamdrift.blocks.column import ABSENT, Column
 from streamdrift.blocks.vectors import WIDTH, Vectors
 from streamdrift.errors import Rejected
 from streamdrift.ports import Partition
@@ -46,8 +47,15 @@ def encode(block: Block, bytes_max: int = BYTES_MAX) -> Iterator[bytes]:
         raise Rejected("too_large", f"one row of {block.model} takes {len(message)} bytes as a block")
     else:
         half = len(block) // 2
-        yield from encode(block.take(slice(0, half)), bytes_max)
-        yield from encode(block.take(slice(half, None)), bytes_max)
+        yield from encode(_without_absent(block.take(slice(0, half))), bytes_max)
+        yield from encode(_without_absent(block.take(slice(half, None))), bytes_max)
+
+
+def _without_absent(block: Block) -> Block:
+    """The block without the columns and dimensions that none of its rows has a value in: that says the same, in less."""
+    there = {name: c for name, c in block.columns.items() if c.kinds is None or (c.kinds != ABSENT).any()}
+    held = {name: coded for name, coded in block.dimensions.items() if (coded.codes >= 0).any()}
+    return replace(block, columns=there, dimensions=held)
 
 
 def _encode(block: Block) -> bytes:

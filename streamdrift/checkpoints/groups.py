@@ -187,8 +187,9 @@ class GroupCheckpoints:
             if key not in self._homes:
                 self._homes[key] = partition or self._home(key[1])
         self._bank.touched.clear()
-        for model in self._bank.overflown - self._overflown.keys():
-            self._overflown[model] = partition or self._home(model)
+        if len(self._bank.overflown) != len(self._overflown):
+            for model in self._bank.overflown - self._overflown.keys():
+                self._overflown[model] = partition or self._home(model)
 
     def _home(self, model: str) -> Partition:
         return self._models.get(model) or next(iter(self._at), self._of_events(Partition("", 0)))

@@ -50,6 +50,10 @@ class RowCounts:
             found[place] = rows, len(known[0]), len(known[1])
         return found
 
+    def has(self, place: Place) -> bool:
+        """Whether the rows of a model are counted."""
+        return self._assembler.counts(place)
+
     def names(self, place: Place) -> tuple[list[str], list[str]]:
         """Return the names of a model's features and dimensions."""
         return self._names.get(place, ([], []))
@@ -124,9 +128,12 @@ class RowCheckpoints:
         """Note which records were taken, and what blocks came of them."""
         self._at |= {partition: end for partition, (_, end) in spans(taken).items()}
         for block in blocks:
-            self._live.add((block.stream, block.model))
+            place = block.stream, block.model
+            if not self._counts.has(place):
+                continue
+            self._live.add(place)
             for source in block.sources:
-                self._places.setdefault(source, set()).add((block.stream, block.model))
+                self._places.setdefault(source, set()).add(place)
 
     def due(self, now_s: float) -> list[StateRecord]:
         """Return the counts of every partition that went on."""

@@ -13,7 +13,8 @@ from streamdrift import kernels
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.marks import Marks
-from streamdrift.detect import embedding, explain
+from streamdrift.blocks.turns import turns
+from streamdrift.detect import embedding, explain, places
 from streamdrift.detect.duplicates import FEATURES as DUPLICATES
 from streamdrift.detect.embedding import Embedding
 from streamdrift.detect.explain import Change, Identity
@@ -77,13 +78,39 @@ class Bank(Holdings):
             The partition of the exchange that they came by, split by segment. None: they are of all traffic, and all that was
             read in the batch.
         """
+        parts = (part for turn in turns(blocks) for part in self._in_order(turn, split=log is None))
+        return [alert for part in parts for alert in self._update(part, log)]
+
+    def _in_order(self, blocks: list[Block], *, split: bool) -> Iterator[list[Block]]:
+        """Yield the blocks; in parts, one after the other, where those that come first are to get the last places."""
+        if self._is_settled(blocks, split=split):
+            yield blocks
+            return
+        parts = places.halves(blocks)
+        for part in parts:
+            yield from self._in_order(part, split=split) if len(parts) > 1 else (part,)
+
+    def _is_settled(self, blocks: list[Block], *, split: bool) -> bool:
+        settings, most = self._settings, places.bound(blocks)
+        taken = max(self.series, len(self._groups))
+        models = {block.model: settings.segments_per_model_max - self._segments_of[block.model] for block in blocks}
+        room = places.Room(settings.series_max - taken, settings.series_max - self.series, models)
+        if most < room.groups and (len(models) == len(blocks) or most < min(models.values())):
+            return True
+        by_version = settings.reference.by_version
+        counting = places.Counting(
+            self._groups, room, settings.segments, self._held, self.overflown, by_version=by_version
+        )
+        return room.settles(counting.wanted(blocks, split=split))
+
+    def _update(self, blocks: list[Block], log: Partition | None) -> list[Alert]:
         split = log is None
         told: Told = []
         fresh_blocks = []
         for block in blocks:
             fresh = self._group(block, block.segment)
             if fresh is None:
-                if block.segment:
+                if block.segment and self._segments_of[block.model]:  # of a model that is watched
                     told += self._overflow(block, 0)
                 continue
             rows = fresh.fresh(block)

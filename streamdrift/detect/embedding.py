@@ -75,6 +75,13 @@ class Embedding:
             columns[cluster] = _category(n, rows, self._centroids.nearest(points))
         return columns
 
+    def awaited(self, vectors: Vectors) -> list[str]:
+        """The series that it may come to make of these vectors."""
+        norm, *projections, distance, cluster = self._features
+        known = self._dimension is None or vectors.dimension == self._dimension
+        usable = bool(np.any((vectors.kinds == NUMBER) & known))
+        return [norm, *projections[: self._dimension], distance, cluster] if usable else [norm]
+
     def _decide(self, dimensions: Codes, valid: Bools) -> Bools:
         """(m,) the vectors that come when the dimension is known."""
         if self._dimension is not None:

@@ -12,6 +12,7 @@ from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block, Columns
 from streamdrift.blocks.column import Column, Floats, Ints, absent
 from streamdrift.blocks.fresh import Fresh
+from streamdrift.blocks.vectors import Vectors
 from streamdrift.detect import embedding
 from streamdrift.detect.age import Age
 from streamdrift.detect.embedding import Embedding
@@ -109,6 +110,13 @@ class Group:
         if lent is None or lent.names is not block.numbers.names or lent.version not in {None, block.version}:
             lent = self._lent = block.lend(self.series)
         return None if lent is None or self.waiting or block.has(lent.unknown, rows) else lent
+
+    def awaited(self, name: str, vectors: Vectors) -> int:
+        """How many series it may come to want for these vectors of an embedding."""
+        if name not in self._embeddings:
+            return len(embedding.MEASURES)
+        made = self._embeddings[name]
+        return 0 if made is None else sum(feature not in self.series for feature in made.awaited(vectors))
 
     def go_on(self, rows: Block, bank: Makes, taken: dict[str, int]) -> Told:
         """As ``update``, where the compiled watches have taken so many of the rows, by feature."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
+from streamdrift.blocks.breadth import DIMENSIONS_MAX
 from streamdrift.blocks.column import NUMBER, Floats, Ints
 from streamdrift.detect import baseline, explain
 from streamdrift.detect.baseline import Reference, significant
@@ -177,7 +178,9 @@ class Traffic:
         rows = self._rows - self._forgotten
         used = min(len(block), wanted - rows)
         self._gaps.append(gaps[:used])
-        for dimension in block.dimensions.keys() | self._codes.keys():
+        for dimension in [*self._codes, *(name for name in block.dimensions if name not in self._codes)]:
+            if dimension not in self._codes and len(self._codes) >= DIMENSIONS_MAX:
+                break
             coded = block.dimensions.get(dimension)
             texts = [None if coded is None else coded.at(row) for row in range(used)]
             self._codes.setdefault(dimension, [[None] * rows] if rows else []).append(texts)

@@ -116,6 +116,10 @@ class Versions:
         """The series of every version."""
         return [version.series for version in self._of.values() if version.series is not None]
 
+    def awaited(self, names: set[str]) -> int:
+        """How many series it may come to want for events of these versions."""
+        return min(len(names - self._of.keys()), VERSIONS_MAX - self.count)
+
     @property
     def heat(self) -> float | None:
         """How far the version farthest from its reference is; None while all learn."""

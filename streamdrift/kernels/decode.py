@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamdrift.blocks.assemble import Added, Assembler, vectors_of
+from streamdrift.blocks.assemble import CELLS_MAX, Added, Assembler, vectors_of
 from streamdrift.blocks.block import Block, Coded
 from streamdrift.blocks.breadth import of_embeddings
 from streamdrift.blocks.column import Bools, Bytes, Codes, Column, Floats, Ids, Ints
@@ -66,6 +66,7 @@ class CompiledAssembler(Assembler):
             list(limits.free_text),
             labels,
             self._anomalies,
+            CELLS_MAX,
         )
         self._sources: dict[Partition, int] = {}  # by their number in what is loaded
         self._loaded: Sequence[Record] = ()
@@ -93,6 +94,8 @@ class CompiledAssembler(Assembler):
                 time = self._refer(records[at], at - self._base)
                 at, rejected, newest = at + 1, rejected + (time is None), _later(newest, time)
                 earliest = time if earliest is None else earliest
+            if why == "full" or (why == "deferred" and self._decoder.full()):
+                self._put_aside()
             first = earliest if first is None else first
             latest = _later(latest, newest)
             if due is not None and latest is not None and latest >= due:
@@ -149,7 +152,9 @@ class CompiledAssembler(Assembler):
         embeddings = self._embeddings.get(model, [])
         features, dimensions = self._features(taken, embeddings), self._watched(taken)
         before = self._rows_before("events", model, n)
-        return Block(
+        known = self._known("events", model)
+        breadth = known.of_first(n, features, dimensions)
+        block = Block(
             model,
             {},
             "events",
@@ -158,19 +163,21 @@ class CompiledAssembler(Assembler):
             tuple(partitions[number] for number in taken.sources),
             taken.offsets,
             np.arange(before + 1, before + n + 1, dtype=np.int64),
-            self._known("events", model).of_first(n, features, dimensions),
+            breadth,
             taken.orders,
             taken.muted,
             Coded(*taken.versions),
             {
                 name[: self._text_max]: Column(numbers, kinds, *((None, ()) if texts is None else texts))
                 for name, _, numbers, kinds, texts in taken.columns
+                if known.has_feature(name)
             },
             {name: Coded(*coded) for name, _, coded in taken.dimensions},
             vectors_of(embeddings),
             taken.facts if any(taken.facts) else (),
             taken.ids if taken.ids.any() else None,
         )
+        return self._within(block, known, len(taken.columns))
 
     def _features(self, taken: _Taken, embeddings: list[tuple[int, dict[str, Any]]]) -> list[tuple[int, str]]:
         """Return the names of what is watched, each with the first row that has it, rising."""

@@ -199,7 +199,7 @@ class Settings(BaseSettings):
     embedding_dimension_max: Annotated[int, Field(ge=1, le=8_192)] = 4_096
     """Longest embedding; longer ones are invalid values."""
     series_max: Count = 10_000
-    """Series held, 25 to 75 KB each; over it new segments fold into all traffic, and one anomaly says so."""
+    """Series held, 25 to 90 KB each; over it new segments fold into all traffic, and one anomaly says so."""
     segments_per_model_max: Count = 500
     """Segments of one model that are told apart; further ones fold into all traffic, and one anomaly says so."""
     block_events_max: Annotated[int, Field(ge=16, le=65_536)] = 8_192

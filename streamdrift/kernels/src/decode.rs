@@ -27,6 +27,7 @@ use python::Loaded;
 const READ: &str = "read";
 const DEFERRED: &str = "deferred";
 const DUE: &str = "due";
+const FULL: &str = "full";
 
 /// How far, why not further, the first event's time, the latest time.
 type Reached = (usize, &'static str, Option<i64>, Option<i64>);
@@ -38,6 +39,7 @@ pub struct Decoder {
     wanted: Wanted,
     loaded: Loaded,
     models: Models,
+    cells_max: usize,
     /// The last number that the layout of an event had.
     layout: u64,
 }
@@ -45,7 +47,7 @@ pub struct Decoder {
 #[pymethods]
 impl Decoder {
     #[new]
-    #[pyo3(signature = (event_bytes_max, features_max, segments_max, text_max, free_text, facts, ids))]
+    #[pyo3(signature = (event_bytes_max, features_max, segments_max, text_max, free_text, facts, ids, cells_max))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         event_bytes_max: usize,
@@ -55,6 +57,7 @@ impl Decoder {
         free_text: Vec<String>,
         facts: bool,
         ids: bool,
+        cells_max: usize,
     ) -> Self {
         let limits = Limits {
             event_bytes: event_bytes_max,
@@ -63,7 +66,14 @@ impl Decoder {
             text: text_max,
             free_text: free_text.into_iter().map(String::into_bytes).collect(),
         };
-        Self { limits, wanted: Wanted { facts, ids }, loaded: Loaded::default(), models: Models::default(), layout: 0 }
+        Self {
+            limits,
+            wanted: Wanted { facts, ids },
+            loaded: Loaded::default(),
+            models: Models::default(),
+            cells_max,
+            layout: 0,
+        }
     }
 
     /// Load records one by one, from `begin` on; `sources` numbers their partitions.
@@ -85,7 +95,8 @@ impl Decoder {
     }
 
     /// Decode from the loaded event `begin` on, the first one with this `order`, up to `end`, to the first event that is not
-    /// of the plain shape (`deferred`, not decoded), or the first whose time comes to `due` (decoded).
+    /// of the plain shape (`deferred`, not decoded), the first whose time comes to `due` (decoded), or the first by which the
+    /// columns take more than they may (`full`, decoded).
     ///
     /// Returns how far it came, why it stopped there, the first event's time, and the latest time; None without events.
     fn run(&mut self, py: Python<'_>, begin: usize, end: usize, order: i64, due: Option<i64>) -> Reached {
@@ -108,6 +119,7 @@ impl Decoder {
     ) -> PyResult<usize> {
         let place = self.loaded.place(index, order)?;
         let model = self.models.model(model.as_bytes());
+        let before = model.cells();
         if self.wanted.ids {
             model.ids.push(id.map(str::as_bytes));
         }
@@ -116,7 +128,14 @@ impl Decoder {
         }
         let row = model.begin(place, time, version.map(str::as_bytes));
         python::set_row(model, row, segments, signals, self.limits.text)?;
+        let grown = model.cells() - before;
+        self.models.cells += grown;
         Ok(row)
+    }
+
+    /// Whether the columns take more than they may.
+    fn full(&self) -> bool {
+        self.models.cells > self.cells_max
     }
 
     /// Return the columns of each model, and begin anew.
@@ -133,8 +152,8 @@ impl Decoder {
 impl Decoder {
     fn decode(&mut self, range: Range<usize>, order: i64, due: Option<i64>) -> Reached {
         let mut event = Event::of_layout(self.layout + 1);
-        let Self { limits, wanted, loaded, models, .. } = self;
-        let reached = decode(&mut event, limits, *wanted, loaded, models, range, order, due);
+        let Self { limits, wanted, loaded, models, cells_max, .. } = self;
+        let reached = decode(&mut event, limits, *wanted, loaded, models, *cells_max, range, order, due);
         self.layout = event.layout;
         reached
     }
@@ -147,6 +166,7 @@ fn decode<'e>(
     wanted: Wanted,
     loaded: &'e Loaded,
     models: &mut Models,
+    cells_max: usize,
     range: Range<usize>,
     order: i64,
     due: Option<i64>,
@@ -169,6 +189,9 @@ fn decode<'e>(
         latest = latest.max(Some(time));
         if due.is_some_and(|due| time >= due) {
             return (index + 1, DUE, first, latest);
+        }
+        if models.cells > cells_max {
+            return (index + 1, FULL, first, latest);
         }
     }
     (end, READ, first, latest)

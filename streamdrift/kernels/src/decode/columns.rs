@@ -65,6 +65,9 @@ pub struct Model {
     room: usize,
 }
 
+/// What a column, or a dimension, takes beside its rows, in cells.
+const COLUMN_CELLS: usize = 32;
+
 /// A feature without a column.
 const NEW: usize = usize::MAX;
 
@@ -94,6 +97,11 @@ impl Model {
 
     pub fn rows(&self) -> usize {
         self.times.len()
+    }
+
+    /// What it takes: `blocks/assemble.py` counts alike.
+    pub fn cells(&self) -> usize {
+        (self.rows() + COLUMN_CELLS) * (self.columns.len() + self.dimensions.len())
     }
 
     /// Begin a row; its values follow.
@@ -244,6 +252,8 @@ pub struct Models {
     last: usize,
     /// Rows that the models of the last batch had.
     rows: Map<usize>,
+    /// What all of them take.
+    pub cells: usize,
 }
 
 impl Models {
@@ -274,6 +284,10 @@ impl Models {
 
     /// Add an event; false where the reference has to, and then nothing was added.
     pub fn add(&mut self, event: &Event, place: Place, time: i64, wanted: Wanted) -> bool {
-        self.model(&event.model).add(event, place, time, wanted)
+        let model = self.model(&event.model);
+        let before = model.cells();
+        let added = model.add(event, place, time, wanted);
+        self.cells += self.all[self.last].cells() - before;
+        added
     }
 }
