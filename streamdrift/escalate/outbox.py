@@ -128,19 +128,23 @@ class Outbox:
         """Take in what stands for itself: nothing later stands for it, and the end of an incident leaves it alone."""
         self._add(incident_id, receiver, action, dedup_key, payload, now)
 
-    def withdraw(self, receiver: str, dedup_key: str, outcome: str) -> tuple[int, bool] | None:
-        """Let go of what waits under a key; return how often it was attempted, and whether one may have told it.
+    def withdraw(self, receiver: str, dedup_key: str, outcome: str, *, untouched: bool = False) -> bool | None:
+        """Let go of what waits under a key; return whether an attempt may have told it, None where nothing was let go of.
 
-        None where nothing waits.
+        Parameters
+        ----------
+        untouched
+            Only what was never attempted.
         """
         c = outbox.c
+        waiting = (c.receiver == receiver, c.dedup_key == dedup_key, _PENDING)
         rows = self._database.execute(
             outbox.update()
-            .where(c.receiver == receiver, c.dedup_key == dedup_key, _PENDING)
+            .where(*waiting, *([c.attempts == 0] if untouched else []))
             .values(state="done", outcome=outcome)
-            .returning(c.attempts, c.uncertain)
+            .returning(c.uncertain)
         )
-        return (max(row[0] for row in rows), any(row[1] for row in rows)) if rows else None
+        return any(uncertain for (uncertain,) in rows) if rows else None
 
     def resolve(self, incident: Incident, receiver: str, payload: bytes, now: float) -> None:
         """Take in the end of every page that the receiver was, or may have been, told of."""

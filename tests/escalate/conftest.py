@@ -141,6 +141,7 @@ class House:
     outbox_max: int = 10_000
     pulse: Pulse | None = None
     log: FilteringBoundLogger | None = None
+    serving: Receiver | None = None
     routes: Routes | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -163,6 +164,7 @@ class House:
             self.sink,
             pulse=self.pulse,
             routes=self.routes,
+            serving=self.serving,
         )
 
     def crash(self) -> None:

@@ -67,7 +67,9 @@ class Mitigations:
         """Return what was done before for an incident and its model."""
         running = self._read(_ROW.where(_C.model == model, _C.state.in_(sorted(RUNNING))).order_by(*_ORDER))
         sent = self._database.execute(
-            select(_C.action, func.max(_C.sent_at)).where(_C.model == model, _C.sent_at.is_not(None)).group_by(_C.action)
+            select(_C.action, func.max(_C.sent_at))
+            .where(_C.model == model, _C.sent_at.is_not(None))
+            .group_by(_C.action)
         )
         going = next((one for one in running if one.is_running), None)
         return Past(self.of(incident_id), going, {str(action): float(at) for action, at in sent})
@@ -88,7 +90,11 @@ class Mitigations:
         return Known(
             changes.deployed(model, DEPLOYMENTS_MAX),
             [Alert.from_cloudevent(alert) for (alert,) in rows],
-            {one.current: round((one.sent_at or one.proposed_at) * 1000) for one in left if one.current and one.sent_at},
+            {
+                one.current: round((one.sent_at or one.proposed_at) * 1000)
+                for one in left
+                if one.current and one.sent_at
+            },
         )
 
     def _read(self, asked: Select[Any]) -> list[Mitigation]:

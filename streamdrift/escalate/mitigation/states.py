@@ -4,7 +4,7 @@ proposed  → approved | refused | expired
 approved  → sent | refused (as long as nothing was sent) | expired | failed | reverting (nobody knows whether it arrived)
 sent      → verified | reverting | kept
 reverting → reverted | failed | verified (the alerts recovered before anything was sent)
-failed    → reverted (somebody let the revert be sent again)
+failed    → reverted (somebody let the revert be sent again) | kept (its answer came after it was let go of)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NEXT: dict[State, frozenset[State]] = {
     "approved": frozenset({"sent", "refused", "expired", "failed", "reverting"}),
     "sent": frozenset({"verified", "reverting", "kept"}),
     "reverting": frozenset({"reverted", "failed", "verified"}),
-    "failed": frozenset({"reverted"}),
+    "failed": frozenset({"reverted", "kept"}),
 }
 RUNNING: frozenset[State] = frozenset({"approved", "sent", "reverting"})
 """As long as one of a model is in these, no other of that model is sent."""

@@ -24,6 +24,18 @@ KINDS: dict[State, Kind] = {
     "reverted": "mitigation_reverted",
     "failed": "mitigation_failed",
 }
+SAID: dict[State, str] = {
+    "proposed": "offered",
+    "approved": "approved",
+    "refused": "refused",
+    "expired": "expired",
+    "sent": "the serving side took it",
+    "verified": "verified, the alerts recovered",
+    "kept": "stays in force, not verified",
+    "reverting": "is to be taken back",
+    "reverted": "taken back",
+    "failed": "failed",
+}
 WHO = {"person": "by hand", "settings": "by the settings"}
 
 
@@ -73,29 +85,11 @@ def event(mitigation: Mitigation) -> Event:
 
 def _said(mitigation: Mitigation) -> str:
     what = title(mitigation) + (" (dry run)" if mitigation.dry_run else "")
+    if mitigation.state == "proposed":
+        return f"could {what}" + (f": {'; '.join(mitigation.why)}" if mitigation.why else "")
+    who = WHO.get(mitigation.by, "") if mitigation.state == "approved" else ""
     why = f": {mitigation.said}" if mitigation.said else ""
-    match mitigation.state:
-        case "proposed":
-            doubt = f": {'; '.join(mitigation.why)}" if mitigation.why else ""
-            return f"could {what}{doubt}"
-        case "approved":
-            return f"{what}: approved {WHO.get(mitigation.by, '')}".rstrip()
-        case "refused":
-            return f"{what}: refused"
-        case "expired":
-            return f"{what}: expired{why}"
-        case "sent":
-            return f"{what}: the serving side took it{why}"
-        case "verified":
-            return f"{what}: verified, the alerts recovered{why}"
-        case "kept":
-            return f"{what}: stays in force, not verified{why}"
-        case "reverting":
-            return f"{what}: is being taken back{why}"
-        case "reverted":
-            return f"{what}: taken back{why}"
-        case "failed":
-            return f"{what}: failed{why}"
+    return f"{what}: {SAID[mitigation.state]} {who}".rstrip() + why
 
 
 def news(mitigation: Mitigation) -> str:
