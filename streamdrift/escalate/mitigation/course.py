@@ -71,8 +71,12 @@ class Course:
 
     def make(self, incident: Incident, offer: Offer, *, dry_run: bool = False) -> Mitigation:
         """Propose one."""
+        return self._note(self.proposal(incident, offer, dry_run=dry_run))
+
+    def proposal(self, incident: Incident, offer: Offer, *, dry_run: bool = False) -> Mitigation:
+        """Return what ``make`` would propose."""
         number = len(self._ledger.mitigations.of(incident.incident_id)) + 1
-        made = Mitigation(
+        return Mitigation(
             mitigation_id(incident.incident_id, number),
             incident.incident_id,
             number,
@@ -88,7 +92,6 @@ class Course:
             dry_run=dry_run or self._settings.dry_run,
             due_at=self._now + self._settings.expiry_s,
         )
-        return self._note(made)
 
     def of_page(self, incident_id: str) -> list[Mitigation]:
         """Return what a page tells of: what is offered, and what is under way."""
