@@ -95,8 +95,7 @@ def _hit(incident: Incident, target: str, current: str | None, known: Known, bro
     """What says that the version is no better, if anything does."""
     if any(_version(alert) == target for alert in incident.firing):
         return (f"alerts of this incident are of {shown(target)} itself",)
-    began = _served_at(_latest_onset(incident), known)
-    if began == target and target != current:
+    if _came_later(current, target, _latest_onset(incident), known):
         return (f"{shown(target)} served when it began",)
     declared = next(
         (one for one in reversed(known.deployments) if one.version == target and one.reads is not None), None
@@ -135,8 +134,10 @@ def _seen(alerts: Sequence[Alert], deployments: Sequence[Change]) -> list[tuple[
     return [(at, version) for at, _, version in sorted([*by_alert, *deployed])]
 
 
-def _served_at(at: int, known: Known) -> str | None:
-    return next((change.version for change in reversed(known.deployments) if change.time <= at), None)
+def _came_later(current: str | None, target: str, onset_at: int, known: Known) -> bool:
+    """Whether the one that serves was deployed after an onset, at which the target served. Both deployments have to be known."""
+    before = next((change.version for change in reversed(known.deployments) if change.time <= onset_at), None)
+    return before == target and any(c.version == current and c.time > onset_at for c in known.deployments)
 
 
 def _latest_onset(incident: Incident) -> int:
