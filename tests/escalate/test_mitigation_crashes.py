@@ -10,11 +10,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from streamdrift.alerts import digest
 from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.embedded.mitigate_command import Mitigate, mitigate
 from streamdrift.errors import SettingsProblem
@@ -34,7 +35,7 @@ class Play:
     serving: ServingSide
     pager: Pager
     fuse: Fuse
-    lives: list[int] = field(default_factory=list)
+    incident_id: str
 
     def live(self, act: Callable[[], object]) -> bool:
         """Do it; False where the process died of it, and a new one has begun."""
@@ -54,8 +55,7 @@ class Play:
     def approve(self) -> None:
         """As somebody who sees the command die, and gives it again."""
         escalate = self.here.settings.escalate.model_copy(update={"ledger": str(self.here.path)})
-        (incident,) = self.here.ledger.incidents.all()
-        asked = Mitigate(incident.incident_id, "roll_back", approve=True)
+        asked = Mitigate(self.incident_id, "roll_back", approve=True)
         for _ in range(3):
             try:
                 mitigate(asked, Settings(escalate=escalate), self.here.clock.now())
@@ -74,7 +74,8 @@ def play(path: Path | str, fuse: Fuse, *, recovers: bool, by_hand: bool) -> Play
     here = House(path, (pager,), settings, log=QUIET, serving=serving)
     for change in (OLD, NEW):
         here.ledger.changes.put(change)
-    made, alert = Play(here, serving, pager, fuse), make_alert()
+    alert = make_alert()
+    made = Play(here, serving, pager, fuse, digest(alert.model_name, alert.alert_id))
     here.publish(alert)
     execute = Database.execute
     Database.execute = burning(fuse)  # type: ignore[method-assign] # the process is killed inside it
