@@ -6,6 +6,7 @@ transaction beside a running worker, which sends it.
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -155,7 +156,8 @@ class _Asked:
         made = self._made(offer, kept=False)
         body = orjson.loads(message.compose(replace(made, by="person"), "mitigate", self._incident, self._now))
         told_as = _json({"operation": "mitigate"} | body["incident"])
-        return f"\n\nwith --approve the serving side is sent (docs/mitigation.md):\n{told_as}"
+        shown = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in told_as)
+        return f"\n\nwith --approve the serving side is sent (docs/mitigation.md):\n{shown}"
 
     def _made(self, offer: Offer, *, kept: bool) -> Mitigation:
         """The proposal that stands for it, as the check is now; a new one where there is none. Written if it is kept."""
