@@ -17,7 +17,10 @@ def add(mitigate: argparse.ArgumentParser) -> None:
     mitigate.description = DESCRIPTION
     mitigate.formatter_class = argparse.RawDescriptionHelpFormatter
     mitigate.add_argument("incident", metavar="INCIDENT", help="its id, or the beginning of it")
-    mitigate.add_argument("--action", choices=ACTIONS, help="which one is meant")
+    # `action` is the command's own word by here
+    mitigate.add_argument(
+        "--action", dest="wanted", metavar="ACTION", choices=ACTIONS, help=f"which one is meant: {', '.join(ACTIONS)}"
+    )
     mitigate.add_argument("--to", dest="target", metavar="VERSION", help="roll back to it; the version before without")
     mitigate.add_argument("--segment", metavar="DIM=VALUE", help="stop it; the one that explains the incident without")
     mitigate.add_argument(
@@ -39,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     terminal = sys.stdout is not None and sys.stdout.isatty()
     asked = Mitigate(
         options.incident,
-        options.action,
+        options.wanted,
         options.target,
         options.segment,
         dry_run=options.dry_run,
