@@ -135,7 +135,7 @@ def signal(alert: Alert) -> str:
 
 
 def _page(action: str) -> str:
-    return "page" if action == "trigger" else "end"
+    return {"trigger": "page", "postmortem": "post-mortem"}.get(action, "end")
 
 
 def _alerts(n: int) -> str:

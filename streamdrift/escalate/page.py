@@ -11,6 +11,7 @@ from streamdrift.alerts import Alert, rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.postmortem.likeness import Likeness
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
@@ -29,6 +30,7 @@ def compose(
     upstream: Upstream | None = None,
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
+    like: Likeness | None = None,
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
 
@@ -44,6 +46,8 @@ def compose(
         What its headline begins with, such as that nobody has acknowledged.
     on_call
         Who is called: ``list``, ``name`` and handles of each.
+    like
+        A past incident that it is like.
     """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -56,6 +60,8 @@ def compose(
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
     if upstream is not None:
         told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    if like is not None:
+        told |= {"seen_before": like.to_json(), "explanation": [*told["explanation"], like.sentence]}
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

@@ -20,7 +20,7 @@ from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
-from streamdrift.escalate.suspects import Upstream, upstream
+from streamdrift.escalate.suspects import Upstream, kinds, upstream
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
@@ -269,7 +269,9 @@ class Paging:
     def _put(self, call: Call) -> None:
         called = self._people(call.on_call)
         others = self._ledger.incidents.going(call.incident.model) - 1
-        payload = page.compose(call.incident, call.at, others, self._above(call.incident), call.preface, called)
+        above = self._above(call.incident)
+        like = next(iter(self._ledger.past.like(call.incident, kinds(above))), None)
+        payload = page.compose(call.incident, call.at, others, above, call.preface, called, like)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 
