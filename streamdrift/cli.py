@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
+from streamdrift import postmortem_cli
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -75,7 +76,11 @@ def parser() -> argparse.ArgumentParser:
     _add_escalate(commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out"))
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
-    _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
+    _add_incidents(
+        commands.add_parser(
+            "incidents", help="the ledger: list, show, search, ack, resolve, postmortem, actions, redrive, silence"
+        )
+    )
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -161,6 +166,7 @@ def _add_incidents(incidents: argparse.ArgumentParser) -> None:
     redriven.add_argument("incident", metavar="INCIDENT", nargs="?", help="send those of this incident again")
     redriven.add_argument("--receiver", metavar="NAME", help="those to this receiver alone")
     redriven.add_argument("--all", action="store_true", help="send all that are listed again")
+    postmortem_cli.add_commands(actions)
     _add_silence(actions.add_parser("silence", help="what is expected pages nobody: add, list, end"))
     for action in (shown, resolved):
         action.add_argument("incident", metavar="INCIDENT", help="its id, or the beginning of it")
@@ -326,6 +332,8 @@ def _incidents(options: argparse.Namespace) -> int:
 
     if options.action == "silence":
         return _silence(options)
+    if options.action in postmortem_cli.LEARNING:
+        return postmortem_cli.run(options)
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return app.incidents(
         app.Incidents(

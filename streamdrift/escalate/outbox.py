@@ -285,7 +285,7 @@ class Outbox:
 
     def dead(self, incident_id: str | None = None, receiver: str | None = None) -> list[Dead]:
         """Return the deliveries that were given up, in order; of all, or of one incident or receiver."""
-        asked = [] if incident_id is None else [outbox.c.incident_id.in_(_ids(incident_id))]
+        asked: list[ColumnElement[bool]] = [] if incident_id is None else [outbox.c.incident_id.in_(_ids(incident_id))]
         asked += [] if receiver is None else [outbox.c.receiver == receiver]
         return self._dead(asked)
 

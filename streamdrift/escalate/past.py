@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
-from sqlalchemy import ColumnElement, Row, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 
 from streamdrift.alerts import digest
 from streamdrift.escalate.causes import cause_in
@@ -66,7 +68,7 @@ class PastIncidents:
         terms = [_C.words.contains(term, autoescape=True) for term in terms_of(text)]
         return self._read(_selected().where(*terms, _over()).limit(limit)) if terms else []
 
-    def _read(self, asked: Select[tuple[object, ...]]) -> list[Past]:
+    def _read(self, asked: Select[tuple[Any, ...]]) -> list[Past]:
         return [_past(row) for row in self._database.execute(asked)]
 
     def prune(self, before_ms: int) -> None:
@@ -90,12 +92,12 @@ class PastIncidents:
         return int(count)
 
 
-def _selected() -> Select[tuple[object, ...]]:
+def _selected() -> Select[tuple[Any, ...]]:
     c = causes.c
     columns = (_C.incident_id, _C.marks, _C.severity, _C.onset_at, _C.resolved_at, _C.headline, _C.ending)
     joined = past.outerjoin(causes, causes.c.incident_id == _C.incident_id)
     order = (_C.resolved_at.desc(), _C.incident_id)
-    asked: Select[tuple[object, ...]] = select(*columns, c.at, c.body, c.change_id, c.kind, c.seq)
+    asked: Select[tuple[Any, ...]] = select(*columns, c.at, c.body, c.change_id, c.kind, c.seq)
     return asked.select_from(joined).order_by(*order)
 
 
@@ -104,17 +106,17 @@ def _over() -> ColumnElement[bool]:
     return ~exists().where(incidents.c.incident_id == _C.incident_id, incidents.c.status != "resolved")
 
 
-def _past(row: Row[tuple[object, ...]] | tuple[object, ...]) -> Past:
+def _past(row: tuple[Any, ...]) -> Past:
     incident_id, found, severity, onset_at, resolved_at, said, end, *cause = row
     return Past(
-        str(incident_id),
-        Marks.from_json(orjson.loads(str(found))),
-        str(severity),
-        int(str(onset_at)),
-        int(str(resolved_at)),
-        str(said),
-        str(end),
-        None if cause[0] is None else cause_in(str(incident_id), *cause),
+        incident_id,
+        Marks.from_json(orjson.loads(found)),
+        severity,
+        onset_at,
+        resolved_at,
+        said,
+        end,
+        None if cause[0] is None else cause_in(incident_id, *cause),
     )
 
 

@@ -25,6 +25,9 @@ CATEGORIES_MAX = 20
 NAME_MAX = 80
 EVENTS_MIN = 30
 SIGMAS = 3.0
+EVENTS_MAX = 10**9
+FIGURE_MAX = 1e150
+"""Products of larger figures may be beyond a double; NaN is no figure either."""
 OUTSIDE, OUTSIDE_MAX = 0.02, 0.05
 """Of the reference's values so many are outside of its 1 % and 99 % quantiles; a check allows for so many."""
 
@@ -83,7 +86,7 @@ def _share(alert: Alert, key: str, kind: str, what: str) -> Check | None:
     if then is None or now is None or not 0 <= then < now <= 1:
         return None
     n = max(1.0, _figure(alert.reference, "n") or 1.0)
-    most = _between(max(then, 1 / n), now)
+    most = _bound(then, now, n)
     events = _events(then, most, n)
     said = (
         f"at most {percent(most)} of {_name(alert)} {what} in {place(alert.segment)}, over {events:,} events or more: "
@@ -105,7 +108,7 @@ def _duplicates(alert: Alert) -> Check | None:
     if then is None or now is None or not 0 <= then < now <= 1:
         return None
     n = max(1.0, _figure(alert.reference, "n") or 1.0)
-    most = _between(max(then, 1 / n), now)
+    most = _bound(then, now, n)
     said = (
         f"at most {percent(most)} of events with a prediction_id that came before, in {place(alert.segment)}: "
         f"{percent(then)} in the reference, {percent(now)} in the incident"
@@ -137,7 +140,7 @@ def _mix(alert: Alert) -> Check | None:
     if not moved:
         return None
     name, was, came = max(moved, key=lambda row: (abs(row[2] - row[1]), row[0]))
-    bound = _digits((was + came) / 2)
+    bound = _near((was + came) / 2, abs(came - was) / 2)
     side = "at most" if came > was else "at least"
     said = (
         f"{side} {percent(bound)} of {_name(alert)} in {place(alert.segment)} is {named(name, 40)}, which moved most: "
@@ -164,7 +167,7 @@ def _range(alert: Alert) -> Check | None:
     then, now = _figure(alert.reference, "mean"), _figure(alert.current, "mean")
     if alert.reason == "mean_shift" and then is not None and now is not None and then != now:
         half = abs(now - then) / 2
-        rule |= {"mean_min": _digits(then - half), "mean_max": _digits(then + half)}
+        rule |= {"mean_min": _near(then - half, half), "mean_max": _near(then + half, half)}
         said += f"; its mean between {number(rule['mean_min'])} and {number(rule['mean_max'])} ({effect(alert)})"
     return Check("range", f"Check the range of {_name(alert)}", said, rule)
 
@@ -173,7 +176,7 @@ def _unit(alert: Alert) -> Check | None:
     quantiles = alert.reference.get("quantiles")
     median = _figure(quantiles, "50") if isinstance(quantiles, dict) else None
     factor = _figure(alert.current, "factor")
-    if factor is None or not 0 < factor != 1 or not median:
+    if factor is None or not 1 / FIGURE_MAX < factor != 1 or not median:
         return None
     step = math.sqrt(max(factor, 1 / factor))
     low, high = sorted((_digits(median / step), _digits(median * step)))
@@ -236,7 +239,7 @@ def _release(alert: Alert) -> Check | None:
     then, now = _figure(alert.reference, "mean"), _figure(alert.current, "mean")
     if then is None or now is None or then == now:
         return None
-    bound = _digits((then + now) / 2)
+    bound = _near((then + now) / 2, abs(now - then) / 2)
     side = "at most" if now > then else "at least"
     said = f"{_name(alert)} {side} {number(bound)} on labelled events of {place(alert.segment)} before a version takes traffic: {effect(alert)}"
     return Check("release_gate", f"Hold a release by {_name(alert)}", said, {"max" if now > then else "min": bound})
@@ -286,7 +289,9 @@ def _name(alert: Alert) -> str:
 def _figure(table: Any, key: str) -> float | None:
     """A finite number of a table that others may have written."""
     found = table.get(key) if isinstance(table, dict) else None
-    return float(found) if type(found) in {int, float} and math.isfinite(found) else None
+    if isinstance(found, int | float) and not isinstance(found, bool) and abs(found) <= FIGURE_MAX:
+        return float(found)
+    return None
 
 
 def _between(low: float, high: float) -> float:
@@ -305,9 +310,24 @@ def _digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
+def _bound(then: float, now: float, n: float) -> float:
+    """Between two shares; a reference of n values without any may have had one in as many."""
+    least = max(then, 1 / n)
+    return _between(least, now) if least < now else (then + now) / 2
+
+
+def _near(value: float, width: float) -> float:
+    """A value as exact as two digits of a width are.
+
+    >>> _near(1013.2718, 2.341), _near(0.5123, 0.02), _near(3.0, 0.0)
+    (1013.3, 0.512, 3.0)
+    """
+    return round(value, 1 - math.floor(math.log10(width))) if width > 0 else value
+
+
 def _events(then: float, most: float, n: float) -> int:
     """Events in which ``most`` is three standard errors above the reference's share."""
     share = max(then, 1 / n)
     if most <= share:
         return EVENTS_MIN
-    return max(EVENTS_MIN, math.ceil(SIGMAS**2 * share * (1 - share) / (most - share) ** 2))
+    return min(EVENTS_MAX, max(EVENTS_MIN, math.ceil(SIGMAS**2 * share * (1 - share) / (most - share) ** 2)))

@@ -34,7 +34,7 @@ class Claim:
     @property
     def said(self) -> str:
         """The statement, with *unknown* before what isn't known."""
-        return f"{UNKNOWN}: {self.text}. {self.unknown} would tell." if self.unknown else self.text
+        return f"{UNKNOWN}: {self.text}; what would tell: {self.unknown}" if self.unknown else self.text
 
     @property
     def evidence(self) -> str:
@@ -46,13 +46,22 @@ class Claim:
     @property
     def sentence(self) -> str:
         """The statement and what it rests on, in one line."""
-        told = f"{self.about}: {self.said}" if self.about else self.said
+        told = labelled(self.about, self.said)
         return f"{told} ({self.evidence})" if self.cites else told
 
     def to_json(self) -> dict[str, Any]:
         """The claim in JSON terms, citations whole."""
         told: dict[str, Any] = {"about": self.about, "text": self.said, "cites": list(self.cites)}
         return told | ({"unknown": self.unknown} if self.unknown else {})
+
+
+def labelled(about: str, said: str) -> str:
+    """What is said, after what it is about.
+
+    >>> labelled("Traffic", "36 %"), labelled("1. Why?", "because"), labelled("", "so")
+    ('Traffic: 36 %', '1. Why? because', 'so')
+    """
+    return f"{about}{'' if about.endswith('?') else ':'} {said}" if about else said
 
 
 def short(cite: str) -> str:

@@ -76,7 +76,7 @@ def triage(record: Record) -> Section:
                 "no change upstream is on the timeline",
                 ids(record.of("detected")[:1]),
                 "Suspects",
-                unknown="The producers' logs of what changed before the onset (the topic `model-changes` brings it here)",
+                unknown="what those who make the data changed before the onset; the changes topic would bring it here",
             ),
         )
     return Section("Triage", tuple(claims), ("", "For and against", "Evidence"))
@@ -110,7 +110,7 @@ def mitigate(record: Record) -> Section:
             Claim(
                 "no mitigation is on the timeline",
                 ids(record.of("acknowledged")[:1]),
-                unknown="Whoever rolled something back, switched or waited",
+                unknown="whether something was rolled back, switched off or waited for",
             )
         )
     claims += [

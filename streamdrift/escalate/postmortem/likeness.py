@@ -180,7 +180,7 @@ def _likeness(new: Marks, past: Past, suspected: Collection[str]) -> Likeness | 
     if past.cause is not None and past.cause.kind in suspected:
         score += CAUSE
         same.append(f"a suspect of the kind of its cause ({named(past.cause.kind or '', 24)})")
-    return Likeness(past, score, tuple(same))
+    return Likeness(past, min(1.0, score), tuple(same))
 
 
 def _common(new: frozenset[str], old: frozenset[str]) -> float:

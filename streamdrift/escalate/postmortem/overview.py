@@ -39,7 +39,7 @@ def cause(record: Record) -> Claim:
         return Claim(
             "what brought it about is not confirmed",
             ids(record.suspects),
-            unknown="A person who confirms a change, or says what it was",
+            unknown="somebody who confirms a change, or says what else it was",
         )
     found = record.cause
     what = f"{named(found.kind or '', 24)} {named(found.change_id, 64)}: " if found.change_id else ""
@@ -57,7 +57,8 @@ def impact(record: Record) -> Section:
     cells = [cell for cell in radius.cells if not cell.slight] or list(radius.cells)
     alerts = [cell.alert for cell in cells]
     places = list(dict.fromkeys(segment_name(cell.segment) for cell in cells))
-    seen = f"{lead.events_since_onset:,} since the onset when it was told last, of {lead.events_seen:,} seen"
+    seen = f"{lead.events_since_onset:,} of {named(lead.feature, 40)} in {place(lead.segment)} since the onset when it was told last"
+    ended = () if incident.is_open else ids(record.of("resolved")[-1:])
     claims = [
         Claim(
             f"{percent(1.0 if radius.all_traffic else radius.traffic_share)} of the model's: {where(radius)}",
@@ -66,14 +67,18 @@ def impact(record: Record) -> Section:
         ),
         Claim(_names(radius.features), record.of_alert(*alerts), "Features"),
         Claim(_names(tuple(name or "all traffic" for name in places)), record.of_alert(*alerts), "Segments"),
-        Claim(_lasted(record), record.of_alert(record.onset) + ids(record.of("resolved")[-1:]), "Duration"),
-        Claim(f"{seen} of {named(lead.feature, 40)} in {place(lead.segment)}", record.of_alert(lead), "Events"),
+        Claim(_lasted(record), record.of_alert(record.onset) + ended, "Duration"),
+        Claim(f"{seen}, {lead.events_seen:,} seen in all", record.of_alert(lead), "Events"),
         Claim(f"{incident.severity}, at its highest", record.of_alert(*_gravest(record)), "Severity"),
         _pages(record),
     ]
     if incident.reopened:
         claims.append(
-            Claim(f"{incident.reopened:,} times", ids(record.of("reopened")) or record.of_alert(lead), "Came back")
+            Claim(
+                f"{incident.reopened:,} {'time' if incident.reopened == 1 else 'times'}",
+                ids(record.of("reopened")) or record.of_alert(lead),
+                "Came back",
+            )
         )
     return Section("Impact", tuple(claims), ("", "", "Evidence"))
 

@@ -37,12 +37,14 @@ def _moved(record: Record) -> Claim:
     if suspects:
         names = ", ".join(named(str(entry.detail.get("change_id", "")), 64) for entry in suspects[:5])
         said = f"none of the suspects ({names}) is confirmed"
-        return Claim(said, ids(suspects), asked, "Confirming one of them, or what the producer of the data knows,")
+        return Claim(
+            said, ids(suspects), asked, "somebody who confirms one of them, or what those who make the data know"
+        )
     return Claim(
         "no change upstream is on the timeline",
         ids(record.of("detected")[:1]),
         asked,
-        f"What the producer of {named(record.lead.feature, 40)} changed before {clock(record.incident.onset_at)} UTC",
+        f"what changed before {clock(record.incident.onset_at)} UTC where {named(record.lead.feature, 40)} is made",
     )
 
 
@@ -52,7 +54,7 @@ def _let_through(record: Record) -> Claim:
         "no entry tells of a check between its origin and the model",
         cited(cause(record).cites or record.of_alert(record.lead)),
         asked,
-        "The checks that its producer and the pipeline run, and whether they cover what is proposed below,",
+        "which checks are on the way, and whether they cover what is proposed below",
     )
 
 
@@ -64,7 +66,7 @@ def _noticed(record: Record) -> Claim:
     gap = duration(max(0, at - record.incident.onset_at) / 1000) or "0 s"
     cites = ids(alert) or record.of_alert(record.onset)
     if found is None or found.events_since_onset <= 0:
-        return Claim(f"the first alert came {gap} after the onset", cites, asked, "The events between the two")
+        return Claim(f"the first alert came {gap} after the onset", cites, asked, "the events between the two")
     rate = f"{found.events_since_onset:,} events of {signal(found).partition(' on ')[2]}"
     return Claim(f"the first to notice was the alert {gap} after the onset: {rate} were evidence enough", cites, asked)
 
@@ -73,12 +75,14 @@ def _lasted(record: Record) -> Claim:
     asked = "5. Why did it last as long as it did?"
     if record.over_at is None:
         latest = ids(record.entries[-1:]) or record.of_alert(record.lead)
-        return Claim("it is not over", latest, asked, "Its end")
+        return Claim("it is not over", latest, asked, "its end")
     known, done = record.of("acknowledged")[:1], record.of(*MITIGATIONS)
     ended = record.of("recovered", "resolved")
     if not done:
         said = "nothing on the timeline says what ended it" + ("" if known else ", nor that anybody knew of it")
-        return Claim(said, ids((*known, *ended)) or record.of_alert(record.lead), asked, "What was done to end it")
+        return Claim(
+            said, ids((*known, *ended)) or record.of_alert(record.lead), asked, "what was done, if anything was"
+        )
     parts = [f"acknowledged {clock(known[0].at)} UTC"] if known else ["never acknowledged"]
     parts += [f"first step against it {clock(done[0].at)} UTC"]
     parts += [f"over {clock(record.over_at)} UTC"]
