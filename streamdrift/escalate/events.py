@@ -70,6 +70,7 @@ def _began(
 ) -> Event:
     said = f"{signal(alert)}: {effect(alert)}, since {onset(alert)}"
     detail = detail | {"severity": alert.severity, "onset_at": alert.onset_at}
+    detail |= {"events_since_onset": alert.events_since_onset}
     if decision.action == "open" or before is None:
         return Event("detected", said, detail)
     if decision.action == "reopen":

@@ -32,6 +32,7 @@ class Tickets:
 
     def __init__(self, ledger: Ledger, jira: JiraActions, clock: Clock, log: FilteringBoundLogger) -> None:
         self._ledger, self._jira, self._clock, self._log = ledger, jira, clock, log
+        self._paused_until = clock.monotonic()
 
     @classmethod
     def of(cls, ledger: Ledger, settings: EscalateSettings, clock: Clock, log: FilteringBoundLogger) -> Tickets | None:
@@ -41,7 +42,9 @@ class Tickets:
         return cls(ledger, JiraActions(settings.jira, private=settings.private_addresses), clock, log)
 
     def step(self) -> None:
-        """Make what is due next."""
+        """Make what is due next; after a failure nothing for a minute, whatever else waits: attempts take time from pages."""
+        if self._clock.monotonic() < self._paused_until:
+            return
         now = self._clock.now()
         action = self._ledger.actions.untold(now)
         if action is not None:
@@ -88,6 +91,7 @@ class Tickets:
         wish_s = outcome.seconds if isinstance(outcome, RetryAt | Ambiguous) else None
         wait_s = REFUSED_S if isinstance(outcome, Permanent) else min(max(wish_s or 0.0, SETTLING_S), WISH_S_MAX)
         self._ledger.actions.look_again([action.action_id for action in some], now + wait_s)
+        self._paused_until = self._clock.monotonic() + SETTLING_S
         self._log.warning(
             "corrective actions could not be told to Jira",
             actions=len(some),

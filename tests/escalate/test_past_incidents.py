@@ -126,7 +126,9 @@ def test_what_was_paged_to_nobody_is_no_past_incident(house: Callable[..., House
     assert here.ledger.past.count() == 0
 
 
-@pytest.mark.parametrize("label", [label for label in HOSTILE if label and label != "\ud800"][::3], ids=lambda one: ascii(one)[:30])
+@pytest.mark.parametrize(
+    "label", [label for label in HOSTILE if label and label != "\ud800"][::3], ids=lambda one: ascii(one)[:30]
+)
 def test_hostile_labels_are_kept_and_found(house: Callable[..., House], label: str) -> None:
     here = house()
     first = over(here, label[:900], model=label[:900])
@@ -212,8 +214,8 @@ def test_the_likest_is_first_then_one_with_a_cause_then_the_latest() -> None:
         past_one(MARKS, "explained", "schema"),
     ]
     assert [one.past.incident_id for one in likest(MARKS, given)] == ["explained", "late", "early", "more", "elsewhere"]
-    assert [one.past.incident_id for one in likest(MARKS, given, {"schema"})][0] == "explained"
-    (only, *_) = likest(MARKS, given, {"schema"})
+    only = likest(MARKS, given, {"schema"})[0]
+    assert only.past.incident_id == "explained"
     assert only.same[-1] == "a suspect of the kind of its cause (schema)"
     assert only.score <= 1
 
@@ -236,5 +238,3 @@ def test_the_number_of_past_incidents_is_bounded(tmp_path: Any, monkeypatch: pyt
     kept = {one.incident_id for one in here.ledger.past.search("null_rate", 9)}
     assert kept == set(ids[2:])
     here.worker.close()
-
-

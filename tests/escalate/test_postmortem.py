@@ -27,11 +27,21 @@ from streamdrift.events.change import Change
 from streamdrift.settings import EscalateSettings
 from tests.escalate.conftest import MINUTE, NOW, ONSET, make_alert
 from tests.escalate.hostile import HOSTILE
-from tests.escalate.test_safe_text import JSON, ALLOWED_TAGS, Tags, harmless, texts
+from tests.escalate.test_safe_text import ALLOWED_TAGS, JSON, Tags, harmless, texts
 
 AT = int(NOW * 1000)
 SETTINGS = EscalateSettings()
-CHANGE = Change("fs-12", ONSET - 5 * MINUTE, "feature-store", "dep_delay joined anew", ("flight-delay",), ("dep_delay",), {}, None, "alice")
+CHANGE = Change(
+    "fs-12",
+    ONSET - 5 * MINUTE,
+    "feature-store",
+    "dep_delay joined anew",
+    ("flight-delay",),
+    ("dep_delay",),
+    {},
+    None,
+    "alice",
+)
 
 
 class Course:
@@ -117,7 +127,7 @@ def test_impact_has_how_much_of_what_for_how_long(course: Course) -> None:
     found = told(course.draft(), "Impact")
     assert found["Traffic"] == "Traffic: 36 % of the model's: origin=EWR (#1)"
     assert found["Duration"] == "Duration: 2 h 45 min (#1, #10)"
-    assert found["Pages"] == "Pages: 1, told to pagerduty (#2, #5)"
+    assert found["Pages"] == "Pages: 1 delivered, to pagerduty (#2, #5)"
     assert found["Events"].startswith("Events: 160 of dep_delay in origin=EWR since the onset")
 
 
@@ -146,7 +156,10 @@ def test_each_why_cites_or_says_unknown_and_what_would_tell(course: Course) -> N
     assert len(whys) == 5
     assert "unknown: none of the suspects (fs-12) is confirmed; what would tell: " in whys[1].said
     assert "unknown: no entry tells of a check" in whys[2].said
-    assert whys[4].said == "acknowledged 2013-04-17 10:15 UTC, first step against it 2013-04-17 10:20 UTC, over 2013-04-17 10:45 UTC"
+    assert (
+        whys[4].said
+        == "acknowledged 2013-04-17 10:15 UTC, first step against it 2013-04-17 10:20 UTC, over 2013-04-17 10:45 UTC"
+    )
 
 
 def test_what_was_done_is_read_from_the_timeline_without_persons(course: Course) -> None:
@@ -204,14 +217,25 @@ def test_a_long_timeline_keeps_what_is_cited_and_what_became_of_it() -> None:
 LABELS = st.sampled_from([*JSON, "dep_delay", "seats"]).map(lambda text: text[:300] or "x")
 REASONS = st.sampled_from(["null_rate", "mean_shift", "new_category", "silence", "something_new", "performance_drop"])
 KINDS = st.sampled_from(
-    ["silenced", "acknowledged", "delivered", "undelivered", "mitigation_sent", "mitigation_reverted", "note", "suspect"]
+    [
+        "silenced",
+        "acknowledged",
+        "delivered",
+        "undelivered",
+        "mitigation_sent",
+        "mitigation_reverted",
+        "note",
+        "suspect",
+    ]
 )
 
 
 @st.composite
 def courses(draw: Any) -> tuple[Course, Cause | None]:
     made, firing = Course(), list[Alert]()
-    steps = draw(st.lists(st.tuples(st.integers(0, 3), LABELS, REASONS, KINDS, st.integers(0, 90)), min_size=1, max_size=10))
+    steps = draw(
+        st.lists(st.tuples(st.integers(0, 3), LABELS, REASONS, KINDS, st.integers(0, 90)), min_size=1, max_size=10)
+    )
     label = steps[0][1]
     made.take(first := in_origin(label, label, "", reason=steps[0][2], model=label))
     firing.append(first)
@@ -288,7 +312,10 @@ def test_the_contract_is_yaml_whatever_the_names_are() -> None:
         document = Course().take(alert).draft().document()
         (snippet,) = [block.text for block in document.blocks if isinstance(block, Code)]
         read = yaml.safe_load(to_text(Document("", (Code(snippet),))))
-        ((name,), (check,)) = [p["name"] for p in read["schema"][0]["properties"]], read["schema"][0]["properties"][0]["quality"]
+        ((name,), (check,)) = (
+            [p["name"] for p in read["schema"][0]["properties"]],
+            read["schema"][0]["properties"][0]["quality"],
+        )
         assert name[:20] == read["schema"][0]["name"][:20]
         assert check["mustBe"] == 0
         assert len(check["arguments"]["validValues"]) == 2
@@ -299,5 +326,3 @@ def test_titles_keep_the_id(course: Course) -> None:
     made = course.draft(incident=incident)
     assert made.title.startswith(f"Post-mortem {incident.incident_id}: xxx")
     assert len(made.title) < 255
-
-

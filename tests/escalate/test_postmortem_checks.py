@@ -122,10 +122,28 @@ def test_a_contract_has_what_belongs_into_one() -> None:
 
 
 FIGURES = st.one_of(
-    st.none(), st.floats(), st.floats(0, 1), st.integers(-(2**63), 2**63), st.text(max_size=3), st.booleans(), st.just({})
+    st.none(),
+    st.floats(),
+    st.floats(0, 1),
+    st.integers(-(2**63), 2**63),
+    st.text(max_size=3),
+    st.booleans(),
+    st.just({}),
 )
 KEYS = [
-    *("n", "mean", "sd", "null_rate", "invalid_rate", "duplicate_rate", "longest_run", "run", "factor", "rate", "share"),
+    *(
+        "n",
+        "mean",
+        "sd",
+        "null_rate",
+        "invalid_rate",
+        "duplicate_rate",
+        "longest_run",
+        "run",
+        "factor",
+        "rate",
+        "share",
+    ),
     *("gap_s", "longest_gap_s", "quantiles", "categories"),
 ]
 WINDOWS = st.dictionaries(
@@ -135,7 +153,15 @@ WINDOWS = st.dictionaries(
 )
 REASONS = st.sampled_from(
     [
-        *("null_rate", "invalid_value", "duplicate_events", "new_category", "category_shift", "mean_shift", "unit_change"),
+        *(
+            "null_rate",
+            "invalid_value",
+            "duplicate_events",
+            "new_category",
+            "category_shift",
+            "mean_shift",
+            "unit_change",
+        ),
         *("frozen_value", "silence", "volume_drop", "performance_drop", "embedding_shift"),
     ]
 )

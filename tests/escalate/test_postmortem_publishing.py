@@ -129,7 +129,6 @@ def test_one_that_was_given_up_is_listed_and_sent_again_and_calls_nobody(
     assert "  markdown       post-mortem" in shown
 
 
-
 @pytest.mark.parametrize("when", ["before it is sent", "after it was sent"])
 def test_a_crash_publishes_it_once(tmp_path: Path, house: Callable[..., House], when: str) -> None:
     class Killed(BaseException):
@@ -175,7 +174,9 @@ def test_on_confluence_it_is_a_page_that_is_made_once(server: ScriptedServer, ho
     here.step()
     assert [path for path, _ in told(server)] == ["/wiki/api/v2/pages"]
     clash = {"errors": [{"status": 400, "title": "A page with this title already exists: in this space"}]}
-    server.script.extend([Script(400, body=orjson.dumps(clash)), Script(200, body=orjson.dumps({"results": [{"id": "12"}]}))])
+    server.script.extend(
+        [Script(400, body=orjson.dumps(clash)), Script(200, body=orjson.dumps({"results": [{"id": "12"}]}))]
+    )
     here.wait(120)
     (path, body), (look, _) = told(server)
     assert (path, body["title"]) == ("/wiki/api/v2/pages", f"Post-mortem {incident}: flight-delay")
@@ -201,7 +202,9 @@ def test_on_jira_it_is_a_comment_on_the_incidents_ticket(server: ScriptedServer,
     mark = body["body"]["content"][0]["content"][0]["text"]
     server.script.append(Script(200, body=orjson.dumps({"comments": [{"body": {"text": mark}}]})))
     here.wait(120)
-    assert [path.partition("?")[0] for path, _ in told(server)] == ["/rest/api/3/issue/OPS-17/comment"], "only looked for"
+    assert [path.partition("?")[0] for path, _ in told(server)] == ["/rest/api/3/issue/OPS-17/comment"], (
+        "only looked for"
+    )
     assert here.ledger.outbox.reference("jira", incident + POSTMORTEM) == "OPS-17"
 
 
@@ -240,7 +243,9 @@ def test_a_long_one_keeps_its_beginning_on_jira(server: ScriptedServer, house: C
     assert headings[:3] == ["Summary", "Impact", "Detect"]
 
 
-def test_a_reference_of_delivery_is_kept(receiver: KeepingReceiver, tmp_path: Path, house: Callable[..., House]) -> None:
+def test_a_reference_of_delivery_is_kept(
+    receiver: KeepingReceiver, tmp_path: Path, house: Callable[..., House]
+) -> None:
     receiver.name = "markdown"
     receiver.script.extend([Delivered(), Delivered(), Delivered(reference="page 9")])
     here = house(receiver)

@@ -63,8 +63,10 @@ def proposed(incident: Incident) -> tuple[Action, ...]:
 
 
 def _told(incident: Incident) -> Iterator[Alert]:
-    """One alert for each cell that follows no other, and what its feature showed beside."""
-    for cell in blast_radius(incident).cells:
+    """One alert for each cell that follows no other, and what its feature showed beside; slight ones where all are."""
+    cells = blast_radius(incident).cells
+    grave = [cell for cell in cells if not cell.slight] or cells
+    for cell in grave:
         if not cell.follows:
             yield cell.alert
             yield from (alert for alert in cell.also if alert.segment == cell.segment)

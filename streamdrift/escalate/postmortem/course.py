@@ -48,11 +48,8 @@ def detect(record: Record) -> Section:
 
 
 def _first_alert(record: Record, first_at: int) -> str:
-    found = next((alert for alert in record.incident.alerts if alert.detected_at == first_at), record.onset)
-    span = _span(record.incident.onset_at, first_at)
-    if found.detected_at != first_at or found.events_since_onset <= 0:
-        return span
-    return f"{span}: so long took the {found.events_since_onset:,} events that were evidence enough"
+    span, events = _span(record.incident.onset_at, first_at), record.first_events
+    return f"{span}: so long took the {events:,} events that were evidence enough" if events else span
 
 
 # Triage --------------------------------------------------------------------------------------------------------------
@@ -109,7 +106,6 @@ def mitigate(record: Record) -> Section:
         claims.append(
             Claim(
                 "no mitigation is on the timeline",
-                ids(record.of("acknowledged")[:1]),
                 unknown="whether something was rolled back, switched off or waited for",
             )
         )

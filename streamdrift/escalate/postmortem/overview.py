@@ -103,8 +103,9 @@ def _pages(record: Record) -> Claim:
     pages = record.incident.pages
     told, given_up = record.of("delivered", action="trigger"), record.of("undelivered", action="trigger")
     receivers = sorted({str(entry.detail.get("receiver")) for entry in told})
-    said = f"{pages:,}" + (f", told to {', '.join(named(name, 40) for name in receivers)}" if receivers else "")
-    said += f"; {len(given_up):,} not delivered" if given_up else ""
+    names = ", ".join(named(name, 40) for name in receivers[:NAMES_MAX])
+    said = f"{len(told):,} delivered, to {names}" if told else "none delivered"
+    said += f"; {len(given_up):,} given up" if given_up else ""
     paged = ids((*record.of("paged"), *told, *given_up))
     return Claim(said if pages else "none: nobody was paged", paged or record.of_alert(record.lead), "Pages")
 

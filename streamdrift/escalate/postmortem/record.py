@@ -108,6 +108,13 @@ class Record:
         return tuple(sorted(found.values(), key=lambda entry: (-_score(entry), entry.seq)))
 
     @property
+    def first_events(self) -> int:
+        """Events since the onset that made the first alert; 0 where that isn't known."""
+        told = self.of("detected")[:1]
+        found = told[0].detail.get("events_since_onset") if told else self.onset.events_since_onset
+        return found if isinstance(found, int) and found > 0 else 0
+
+    @property
     def over_at(self) -> int | None:
         """When it ended; None while it goes on."""
         return None if self.incident.is_open else self.incident.resolved_at or self.incident.updated_at

@@ -61,14 +61,13 @@ def _let_through(record: Record) -> Claim:
 def _noticed(record: Record) -> Claim:
     asked = "4. Why was it not noticed earlier?"
     alert = record.of("detected")[:1]
-    found = next((a for a in record.incident.alerts if alert and a.alert_id == alert[0].detail.get("alert_id")), None)
     at = alert[0].at if alert else record.incident.opened_at
     gap = duration(max(0, at - record.incident.onset_at) / 1000) or "0 s"
     cites = ids(alert) or record.of_alert(record.onset)
-    if found is None or found.events_since_onset <= 0:
+    if not record.first_events:
         return Claim(f"the first alert came {gap} after the onset", cites, asked, "the events between the two")
-    rate = f"{found.events_since_onset:,} events of {signal(found).partition(' on ')[2]}"
-    return Claim(f"the first to notice was the alert {gap} after the onset: {rate} were evidence enough", cites, asked)
+    took = f"{record.first_events:,} events were evidence enough"
+    return Claim(f"the first to notice was the alert, {gap} after the onset: {took}", cites, asked)
 
 
 def _lasted(record: Record) -> Claim:
@@ -79,7 +78,8 @@ def _lasted(record: Record) -> Claim:
     known, done = record.of("acknowledged")[:1], record.of(*MITIGATIONS)
     ended = record.of("recovered", "resolved")
     if not done:
-        said = "nothing on the timeline says what ended it" + ("" if known else ", nor that anybody knew of it")
+        said = f"acknowledged {clock(known[0].at)} UTC, and " if known else "nobody acknowledged it, and "
+        said += "nothing on the timeline says what ended it"
         return Claim(
             said, ids((*known, *ended)) or record.of_alert(record.lead), asked, "what was done, if anything was"
         )
