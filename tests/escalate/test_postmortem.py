@@ -326,3 +326,19 @@ def test_titles_keep_the_id(course: Course) -> None:
     made = course.draft(incident=incident)
     assert made.title.startswith(f"Post-mortem {incident.incident_id}: xxx")
     assert len(made.title) < 255
+
+
+@pytest.mark.parametrize("text", ["```\n# heading", "````` x\n<b>", "~~~\n[x](https://evil.example)", "", "a\n\n\n# b", *JSON])
+def test_what_is_to_be_copied_ends_where_it_ends(text: str) -> None:
+    from markdown_it import MarkdownIt
+
+    document = Document("t", (Code(text), Code("next")))
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(to_markdown(document))
+    assert [token.type for token in tokens if token.type not in {"inline"}] == [
+        *("heading_open", "heading_close", "fence", "fence")
+    ]
+    tags = Tags()
+    tags.feed(to_xhtml(document))
+    assert (tags.tags, tags.attributes) == ({"pre"}, set())
+    for shown in (to_text(document), *texts(to_adf(document))):
+        harmless(shown)
