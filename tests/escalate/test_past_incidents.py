@@ -117,7 +117,8 @@ def test_how_it_ended_is_told(house: Callable[..., House]) -> None:
     with here.ledger.transaction():
         here.ledger.timeline.add(first, AT, "mitigation_verified", "roll-back to 6 verified", {})
         here.ledger.learn(here.ledger.incidents.all()[0])
-    assert here.ledger.past.search("campaign", 5)[0].ending == "resolved by roll-back to 6 verified, after 10 min"
+    expected = "over after 10 min, with a mitigation: roll-back to 6 verified"
+    assert here.ledger.past.search("campaign", 5)[0].ending == expected
 
 
 def test_what_was_paged_to_nobody_is_no_past_incident(house: Callable[..., House]) -> None:

@@ -106,6 +106,7 @@ def course() -> Course:
     made.add("delivered", "page delivered to pagerduty", AT + MINUTE, receiver="pagerduty", action="trigger")
     made.add("acknowledged", "acknowledged", AT + 15 * MINUTE)
     made.add("mitigation_approved", "roll-back to 6 approved by alice", AT + 20 * MINUTE, approved_by="alice")
+    made.add("mitigation_sent", "roll-back to 6: the serving side took it", AT + 21 * MINUTE)
     made.add("mitigation_verified", "roll-back to 6 verified", AT + 40 * MINUTE)
     return made.take(make_alert(closes=alert, at=45))
 
@@ -126,7 +127,7 @@ def test_the_detection_gap_is_told_with_its_range(course: Course) -> None:
 def test_impact_has_how_much_of_what_for_how_long(course: Course) -> None:
     found = told(course.draft(), "Impact")
     assert found["Traffic"] == "Traffic: 36 % of the model's: origin=EWR (#1)"
-    assert found["Duration"] == "Duration: 2 h 45 min (#1, #10)"
+    assert found["Duration"] == "Duration: 2 h 45 min (#1, #11)"
     assert found["Pages"] == "Pages: 1 delivered, to pagerduty (#2, #5)"
     assert found["Events"].startswith("Events: 160 of dep_delay in origin=EWR since the onset")
 
@@ -145,7 +146,7 @@ def test_a_confirmed_cause_is_told_and_cited(course: Course) -> None:
     cause = Cause("", AT, "the join lost its key", "fs-12", "feature-store")
     entry = course.add("note", confirmed(cause).text, AT + 50 * MINUTE)
     made = course.draft(cause=replace(cause, seq=entry.seq))
-    expected = "Cause, as confirmed: feature-store fs-12: the join lost its key (#11, #3)"
+    expected = "Cause, as confirmed: feature-store fs-12: the join lost its key (#12, #3)"
     assert expected in [claim.sentence for claim in made.claims]
     assert told(made, "RCA")["2. Why did dep_delay move?"] == f"2. Why did dep_delay move? {expected}"
 
@@ -158,7 +159,7 @@ def test_each_why_cites_or_says_unknown_and_what_would_tell(course: Course) -> N
     assert "unknown: no entry tells of a check" in whys[2].said
     assert (
         whys[4].said
-        == "acknowledged 2013-04-17 10:15 UTC, first step against it 2013-04-17 10:20 UTC, over 2013-04-17 10:45 UTC"
+        == "acknowledged 2013-04-17 10:15 UTC, first step against it 2013-04-17 10:21 UTC, over 2013-04-17 10:45 UTC"
     )
 
 
@@ -170,6 +171,16 @@ def test_what_was_done_is_read_from_the_timeline_without_persons(course: Course)
     assert "alice" not in str(made.to_json())
 
 
+def test_what_was_only_offered_or_tried_is_no_mitigation() -> None:
+    made = Course().take(alert := make_alert())
+    made.add("mitigation_proposed", "could roll back")
+    made.add("mitigation_sent", "roll back (dry run)", dry_run=True)
+    found = [claim.said for claim in made.take(make_alert(closes=alert, at=5)).draft().claims]
+    assert "could roll back" in found
+    assert any(said.startswith("unknown: no mitigation that was carried out") for said in found)
+    assert any("nothing on the timeline says what ended it" in said for said in found)
+
+
 def test_what_is_not_over_says_so() -> None:
     made = Course().take(make_alert()).draft()
     text = to_text(made.document())
@@ -177,7 +188,7 @@ def test_what_is_not_over_says_so() -> None:
     assert "The incident is not over" in text
     assert "It is not over: it is open, and this draft is of 2013-04-17 11:00 UTC (#2)" in text
     assert "3 h so far" in told(made, "Impact")["Duration"]
-    assert "unknown: no mitigation is on the timeline" in text
+    assert "unknown: no mitigation that was carried out is on the timeline" in text
     assert "never acknowledged" in text
 
 
@@ -328,7 +339,9 @@ def test_titles_keep_the_id(course: Course) -> None:
     assert len(made.title) < 255
 
 
-@pytest.mark.parametrize("text", ["```\n# heading", "````` x\n<b>", "~~~\n[x](https://evil.example)", "", "a\n\n\n# b", *JSON])
+@pytest.mark.parametrize(
+    "text", ["```\n# heading", "````` x\n<b>", "~~~\n[x](https://evil.example)", "", "a\n\n\n# b", *JSON]
+)
 def test_what_is_to_be_copied_ends_where_it_ends(text: str) -> None:
     from markdown_it import MarkdownIt
 

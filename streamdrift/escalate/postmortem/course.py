@@ -102,10 +102,10 @@ def mitigate(record: Record) -> Section:
     """What was done against it, and how it ended."""
     done = record.of(*MITIGATIONS)
     claims = [Claim(told(entry), (entry.entry_id,), _when(entry, record)) for entry in done]
-    if not done:
+    if not record.acted:
         claims.append(
             Claim(
-                "no mitigation is on the timeline",
+                "no mitigation that was carried out is on the timeline",
                 unknown="whether something was rolled back, switched off or waited for",
             )
         )

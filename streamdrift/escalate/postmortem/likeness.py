@@ -17,7 +17,7 @@ from streamdrift.alerts import segment_name
 from streamdrift.escalate.attribution import signal_kind
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.postmortem.blameless import told
-from streamdrift.escalate.postmortem.record import Cause
+from streamdrift.escalate.postmortem.record import Cause, acts
 from streamdrift.escalate.timeline import Entry
 from streamdrift.escalate.triage import blast_radius, counted
 from streamdrift.escalate.words import duration, named
@@ -192,9 +192,13 @@ def ending(incident: Incident, entries: Iterable[Entry]) -> str:
     """How an incident ended, by its timeline."""
     entries = list(entries)
     lasted = duration(max(0, (incident.resolved_at or incident.updated_at) - incident.opened_at) / 1000) or "0 s"
-    done = [entry for entry in entries if entry.kind in {"mitigation_verified", "mitigation_sent"}][-1:]
-    if done:
-        return f"resolved by {named(told(done[0]), 160)}, after {lasted}"
+    done = acts(entries)[-1:]
+    undone = (
+        any(entry.kind == "mitigation_reverted" and entry.seq > done[0].seq for entry in entries) if done else False
+    )
+    if done and not undone:
+        what = done[0].detail.get("title") or told(done[0])
+        return f"over after {lasted}, with a mitigation: {named(str(what), 160)}"
     by = next((entry.detail for entry in reversed(entries) if entry.kind == "resolved"), {})
     match by.get("by"):
         case "hand":

@@ -115,6 +115,11 @@ class Record:
         return found if isinstance(found, int) and found > 0 else 0
 
     @property
+    def acted(self) -> tuple[Entry, ...]:
+        """What was really done against it: neither what was only offered or refused, nor dry runs."""
+        return acts(self.entries)
+
+    @property
     def over_at(self) -> int | None:
         """When it ended; None while it goes on."""
         return None if self.incident.is_open else self.incident.resolved_at or self.incident.updated_at
@@ -128,6 +133,12 @@ class Record:
 def _score(entry: Entry) -> float:
     found = entry.detail.get("score")
     return float(found) if isinstance(found, int | float) else 0.0
+
+
+def acts(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries that tell of a mitigation that the serving side took."""
+    kinds = {"mitigation_sent", "mitigation_verified"}
+    return tuple(entry for entry in entries if entry.kind in kinds and not entry.detail.get("dry_run"))
 
 
 def ids(entries: Iterable[Entry]) -> tuple[str, ...]:

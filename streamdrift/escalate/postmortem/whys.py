@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from streamdrift.escalate.events import signal
 from streamdrift.escalate.postmortem.claims import Claim, Section
-from streamdrift.escalate.postmortem.course import MITIGATIONS
 from streamdrift.escalate.postmortem.overview import cause
 from streamdrift.escalate.postmortem.record import Record, cited, clock, ids
 from streamdrift.escalate.words import duration, effect, named
@@ -75,7 +74,7 @@ def _lasted(record: Record) -> Claim:
     if record.over_at is None:
         latest = ids(record.entries[-1:]) or record.of_alert(record.lead)
         return Claim("it is not over", latest, asked, "its end")
-    known, done = record.of("acknowledged")[:1], record.of(*MITIGATIONS)
+    known, done = record.of("acknowledged")[:1], record.acted
     ended = record.of("recovered", "resolved")
     if not done:
         said = f"acknowledged {clock(known[0].at)} UTC, and " if known else "nobody acknowledged it, and "
