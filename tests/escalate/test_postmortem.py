@@ -347,7 +347,7 @@ def test_what_is_to_be_copied_ends_where_it_ends(text: str) -> None:
 
     document = Document("t", (Code(text), Code("next")))
     tokens = MarkdownIt("commonmark", {"html": True}).parse(to_markdown(document))
-    assert [token.type for token in tokens if token.type not in {"inline"}] == [
+    assert [token.type for token in tokens if token.type != "inline"] == [
         *("heading_open", "heading_close", "fence", "fence")
     ]
     tags = Tags()
