@@ -23,6 +23,7 @@ from streamdrift.escalate.paging import LIMIT, Desk, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
+from streamdrift.escalate.tickets import Tickets
 from streamdrift.escalate.watch import Watch
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
@@ -86,6 +87,7 @@ class EscalationWorker:
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
+        self._tickets = Tickets.of(ledger, settings.escalate, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
@@ -119,6 +121,8 @@ class EscalationWorker:
         self._round(caught_up=self._has_all())
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         self._fallback.report()
+        if self._tickets is not None:
+            self._tickets.step()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()

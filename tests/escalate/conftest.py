@@ -32,6 +32,7 @@ MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
 DROP TABLE mitigations;
+DROP TABLE past; DROP TABLE causes; DROP TABLE actions;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
