@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamdrift.alerts import Alert
+from streamdrift.escalate import heartbeat
 from streamdrift.escalate.changes import Changes
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident
@@ -231,3 +232,8 @@ def test_a_change_that_was_noted_by_an_older_streamdrift_is_read(tmp_path: Any) 
     assert Changes(database).before(5) == [Change("c", 5, "deployment", "s", ("m",), ("f",), {}, None, None)]
     assert Changes(database).deployed("m", 5) == []
     database.close()
+
+
+def test_the_pipeline_s_own_incident_is_offered_nothing() -> None:
+    incident = replace(incident_of(), model=heartbeat.MODEL)
+    assert offers(incident, settings_of().escalate.mitigation, Known(), Past(), NOW) == []

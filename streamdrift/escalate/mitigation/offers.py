@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from streamdrift.alerts import segment_name
+from streamdrift.escalate import heartbeat
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.mitigation.states import ACTIONS, LIVE, Action, Mitigation, Verdict
 from streamdrift.escalate.mitigation.told import titled
@@ -72,7 +73,8 @@ def allowed(model: str, settings: MitigationSettings) -> tuple[Action, ...]:
     >>> allowed("fraud-eu", on), allowed("shop", on), allowed("fraud-eu", MitigationSettings())
     (('fallback', 'shadow'), (), ())
     """
-    for rule in settings.offers if settings.url is not None else ():
+    on = settings.url is not None and model != heartbeat.MODEL  # nothing serves that one
+    for rule in settings.offers if on else ():
         pattern, _, named_actions = rule.rpartition("=")
         if fnmatchcase(model, pattern):
             return tuple(action for name in named_actions.split(",") for action in ACTIONS if action == name)
