@@ -61,7 +61,7 @@ class Suspect:
         """All of it in one line."""
         change = self.change
         what = f"suspect: {named(change.kind, 24)} {named(change.change_id, 64)}: {named(change.summary, 160)}"
-        told = f"{what}; {', '.join(self.why)}"
+        told = "; ".join([what, *([", ".join(self.why)] if self.why else [])])
         told += f"; but {', '.join(self.against)}" if self.against else ""
         return told + (f" ({named(change.link, 200)})" if change.link else "")
 
@@ -172,7 +172,8 @@ def _suspect(
 ) -> Suspect:
     why, against = list[str](), list[str]()
     score = KIND.get(change.kind, OTHER_KIND) * _time(change, onset, why, against)
-    score *= _features(change, radius, why, against) * _models(change, incident.model, alarmed, why, against)
+    alerted = {alert.feature for alert in incident.alerts}
+    score *= _features(change, radius, alerted, why, against) * _models(change, incident.model, alarmed, why, against)
     return Suspect(change, score, tuple(why), tuple(against))
 
 
@@ -188,13 +189,18 @@ def _time(change: Change, onset: tuple[int, int], why: list[str], against: list[
     return float(0.5 ** ((earliest - change.time) / HALF_LIFE_MS))
 
 
-def _features(change: Change, radius: BlastRadius, why: list[str], against: list[str]) -> float:
+def _features(
+    change: Change, radius: BlastRadius, alerted: Collection[str], why: list[str], against: list[str]
+) -> float:
     if not change.features:
         against.append("it names no feature")
         return 0.5
     moved = [feature for feature in radius.features if feature in change.features]
     why.append(f"it names {_names(moved)}")
-    quiet = [feature for feature in change.features if feature not in radius.features]
+    slight = [feature for feature in change.features if feature in alerted and feature not in radius.features]
+    if slight:
+        why.append(f"{_names(slight)} that it names as well moved slightly")
+    quiet = [feature for feature in change.features if feature not in alerted and feature not in radius.features]
     if quiet:
         against.append(f"{_names(quiet)} that it names as well {'is' if len(quiet) == 1 else 'are'} quiet")
     others = [feature for feature in radius.features if feature not in change.features]

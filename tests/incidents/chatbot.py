@@ -54,7 +54,7 @@ class Size:
 
     start: int = at("2026-05-04T00:00")
     onset: int = at("2026-05-09T01:30")
-    per_hour: float = 3_600.0
+    per_hour: float = 3_000.0
 
 
 def story(size: Size | None = None) -> Story:

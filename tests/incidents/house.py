@@ -37,8 +37,9 @@ CHANNEL, THREAD = "C0123456789", "1712345678.000100"
 PATIENCE_S = 120.0
 SETTINGS = {
     "STREAMDRIFT_FREE_TEXT": '["question","answer"]',
+    "STREAMDRIFT_REFERENCE__EVENTS": "100000",
 }
-"""Of detection, the same for all stories; all else is as it is without settings."""
+"""Of detection, the same for all stories: what is free text, and a reference window that knows two days of the busiest model."""
 
 
 class PlayError(RuntimeError):

@@ -42,7 +42,7 @@ class Size:
 
     start: int = at("2026-04-06T00:00")
     onset: int = at("2026-04-15T07:00")
-    per_hour: float = 700.0
+    per_hour: float = 1_000.0
 
 
 def story(size: Size | None = None) -> Story:
@@ -112,7 +112,8 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
     later = Later(changes(story.changes))
     sale = story.innocents[0]
     styles = rng.normal(size=(len(CATEGORIES), len(LABELS), DIMENSION))
-    unseen = rng.normal(size=(len(CATEGORIES), 3, DIMENSION))
+    look = rng.normal(size=DIMENSION)  # what the new brands' photos have in common
+    unseen = rng.normal(size=(len(CATEGORIES), 3, DIMENSION)) + 0.7 * look
     n = 0
     for times in slots(rng, story.start, story.end, lambda t: size.per_hour * season(t, 0.2, 13.0) * (1.15 if sale.since <= t < sale.until else 1)):
         count = len(times)
