@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.escalate import routes_file
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation.serving import serving_of
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.ports import Clock
@@ -75,6 +76,7 @@ class Escalating:
                 changes=why is None,
                 pulse=kafka.pulse_of(settings),
                 routes=routes,
+                serving=serving_of(settings.escalate),
             )
             undone.pop_all()
         return made

@@ -19,6 +19,7 @@ from streamdrift.errors import SettingsProblem
 from streamdrift.escalate import events, page
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation.course import Course
 from streamdrift.escalate.outbox import Dead
 from streamdrift.escalate.policy import resolved_by_hand
 from streamdrift.escalate.triage import headline
@@ -74,7 +75,7 @@ def incidents(options: Incidents, settings: Settings, now: float) -> str:
             case "show", str(given):
                 return _shown(ledger, incident_of(ledger, given), options)
             case "resolve", str(given):
-                return _resolved(ledger, given, options, now)
+                return _resolved(ledger, given, options, settings, now)
             case _:
                 return _redriven(ledger, options, now)
 
@@ -117,7 +118,7 @@ def _shown(ledger: Ledger, incident: Incident, options: Incidents) -> str:
     )
 
 
-def _resolved(ledger: Ledger, given: str, options: Incidents, now: float) -> str:
+def _resolved(ledger: Ledger, given: str, options: Incidents, settings: Settings, now: float) -> str:
     reason = options.reason.strip()
     if not reason:
         raise SettingsProblem("--reason is empty; say why it is over, for those who read the timeline")
@@ -127,6 +128,7 @@ def _resolved(ledger: Ledger, given: str, options: Incidents, now: float) -> str
         if not incident.is_open:
             raise SettingsProblem(f"incident {incident.incident_id} is resolved already")
         left = len(incident.firing) + len(incident.beyond)
+        Course(ledger, settings.escalate, now).closed(incident)
         over = resolved_by_hand(incident, at)
         ledger.incidents.save(over, incident, now)
         payload = page.compose(over, at)

@@ -135,7 +135,7 @@ def signal(alert: Alert) -> str:
 
 
 def _page(action: str) -> str:
-    return "page" if action == "trigger" else "end"
+    return "page" if action == "trigger" else {"resolve": "end", "acknowledge": "acknowledgement"}.get(action, action)
 
 
 def _alerts(n: int) -> str:

@@ -18,6 +18,7 @@ from streamdrift.escalate.database import Database
 from streamdrift.escalate.escalations import Escalations, come
 from streamdrift.escalate.gathered import Gathered, has_waited, is_over
 from streamdrift.escalate.incidents import Incidents
+from streamdrift.escalate.mitigation.rows import Mitigations, is_due
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
@@ -61,6 +62,7 @@ class Ledger:
         self.outbox = Outbox(self._database, outbox_max)
         self.timeline = Timeline(self._database)
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
+        self.mitigations = Mitigations(self._database)
         self.escalations, self.gathered = Escalations(self._database), Gathered(self._database)
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -125,6 +127,7 @@ class Ledger:
             exists().where(waited(now)),
             exists().where(has_waited(now, patience_s)),
             exists().where(is_over()),
+            exists().where(is_due(now)),
         )
         return bool(self._database.execute(select(1).where(or_(*due))))
 

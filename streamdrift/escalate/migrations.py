@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 7
+VERSION = 8
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -99,5 +99,54 @@ STEPS: dict[int, tuple[str, ...]] = {
         )
         """,
     ),
+    7: (
+        """
+        CREATE TABLE mitigations (
+          mitigation_id TEXT NOT NULL PRIMARY KEY,
+          incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE,
+          number INTEGER NOT NULL, model TEXT NOT NULL, action TEXT NOT NULL, state TEXT NOT NULL,
+          sent_at DOUBLE PRECISION, due_at DOUBLE PRECISION, body TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX mitigations_of ON mitigations (incident_id, number)",
+        "CREATE INDEX mitigations_due ON mitigations (due_at)",
+        "CREATE INDEX mitigations_model ON mitigations (model)",
+    ),
 }
 """What makes the next version of each."""
+
+OF_ONE: dict[tuple[int, str], tuple[str, ...]] = {
+    (7, "sqlite"): (  # which can't change a CHECK
+        """
+        CREATE TABLE outbox_with_actions (
+          sequence INTEGER PRIMARY KEY AUTOINCREMENT, delivery_id TEXT NOT NULL UNIQUE,
+          incident_id TEXT NOT NULL, receiver TEXT NOT NULL, action TEXT NOT NULL,
+          dedup_key TEXT NOT NULL, payload BLOB NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+          uncertain INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, next_attempt_at REAL NOT NULL,
+          outcome TEXT NOT NULL DEFAULT '', reported INTEGER NOT NULL DEFAULT 0,
+          CHECK (action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert')),
+          CHECK (state IN ('pending', 'done', 'dead'))
+        )
+        """,
+        """
+        INSERT INTO outbox_with_actions
+        SELECT sequence, delivery_id, incident_id, receiver, action, dedup_key, payload, state, attempts, uncertain,
+        created_at, next_attempt_at, outcome, reported FROM outbox ORDER BY sequence
+        """,
+        "DROP TABLE outbox",
+        "ALTER TABLE outbox_with_actions RENAME TO outbox",
+        "CREATE INDEX outbox_pending ON outbox (receiver, dedup_key, sequence) WHERE state = 'pending'",
+        "CREATE INDEX outbox_incident ON outbox (incident_id, receiver)",
+        "CREATE INDEX outbox_lately ON outbox (receiver, created_at)",
+    ),
+    (7, "postgresql"): (
+        "ALTER TABLE outbox DROP CONSTRAINT outbox_action_check",
+        "ALTER TABLE outbox ADD CHECK (action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert'))",
+    ),
+}
+"""What a step does in one of the databases alone, after all else."""
+
+
+def statements(step: int, dialect: str) -> tuple[str, ...]:
+    """Return the SQL of one step for a database."""
+    return STEPS[step] + OF_ONE.get((step, dialect), ())

@@ -115,6 +115,37 @@ class Outbox:
         ((count,),) = self._database.execute(select(func.count()).select_from(outbox).where(*mine, *when))
         return int(count)
 
+    def acknowledge(self, incident_id: str, receiver: str, payload: bytes, now: float) -> int:
+        """Take in that somebody knows, for every page that the receiver was, may have been, or is to be told of; return how many.
+
+        Its end, once taken in, says more: then there is nothing to add.
+        """
+        told = (*_to(incident_id, receiver), outbox.c.action == "trigger", or_(outbox.c.uncertain.is_(True), _PENDING))
+        keys = self._database.execute(select(outbox.c.dedup_key).where(*told).order_by(outbox.c.sequence))
+        return sum(self._add(incident_id, receiver, "acknowledge", key, payload, now) for (key,) in keys)
+
+    def once(self, incident_id: str, receiver: str, action: Action, dedup_key: str, payload: bytes, now: float) -> None:
+        """Take in what stands for itself: nothing later stands for it, and the end of an incident leaves it alone."""
+        self._add(incident_id, receiver, action, dedup_key, payload, now)
+
+    def withdraw(self, receiver: str, dedup_key: str, outcome: str, *, untouched: bool = False) -> bool | None:
+        """Let go of what waits under a key; return whether an attempt may have told it, None where nothing was let go of.
+
+        Parameters
+        ----------
+        untouched
+            Only what was never attempted.
+        """
+        c = outbox.c
+        waiting = (c.receiver == receiver, c.dedup_key == dedup_key, _PENDING)
+        rows = self._database.execute(
+            outbox.update()
+            .where(*waiting, *([c.attempts == 0] if untouched else []))
+            .values(state="done", outcome=outcome)
+            .returning(c.uncertain)
+        )
+        return any(uncertain for (uncertain,) in rows) if rows else None
+
     def resolve(self, incident: Incident, receiver: str, payload: bytes, now: float) -> None:
         """Take in the end of every page that the receiver was, or may have been, told of."""
         self.end(incident.incident_id, receiver, payload, now)
@@ -131,6 +162,14 @@ class Outbox:
     def _cancel(self, incident_id: str, receiver: str, outcome: str) -> None:
         waiting = (*_to(incident_id, receiver), _PENDING, outbox.c.action == "trigger")
         self._database.execute(outbox.update().where(*waiting).values(state="done", outcome=outcome))
+        untold = exists().where(
+            (told := outbox.alias("told")).c.receiver == outbox.c.receiver,
+            told.c.dedup_key == outbox.c.dedup_key,
+            told.c.action == "trigger",
+            told.c.uncertain.is_(True),
+        )
+        of_these = (*_to(incident_id, receiver), _PENDING, outbox.c.action == "acknowledge", ~untold)
+        self._database.execute(outbox.update().where(*of_these).values(state="done", outcome=outcome))
 
     def _add(
         self,
@@ -141,7 +180,8 @@ class Outbox:
         payload: bytes,
         now: float,
         dead: str = "",
-    ) -> None:
+    ) -> bool:
+        """Add a delivery, unless it was added before; return whether it is new."""
         put = self._database.insert(outbox).values(
             delivery_id=digest(receiver, action, dedup_key),
             incident_id=incident_id,
@@ -154,7 +194,8 @@ class Outbox:
             created_at=now,
             next_attempt_at=now,
         )
-        self._database.execute(put.on_conflict_do_nothing(index_elements=["delivery_id"]))
+        once = put.on_conflict_do_nothing(index_elements=["delivery_id"]).returning(outbox.c.sequence)
+        return bool(self._database.execute(once))
 
     def due(self, receiver: str, now: float) -> Delivery | None:
         """Return the oldest delivery that may be attempted now, if any: never one before an earlier one of its key."""
@@ -185,10 +226,15 @@ class Outbox:
         rows = self._database.execute(select(c.reference).where(c.receiver == receiver, c.incident_id == incident_id))
         return str(rows[0][0]) if rows else None
 
-    def attempting(self, delivery: Delivery) -> None:
-        """Note an attempt before it is made."""
-        mine = outbox.c.sequence == delivery.sequence
-        self._database.execute(outbox.update().where(mine).values(attempts=outbox.c.attempts + 1, uncertain=True))
+    def attempting(self, delivery: Delivery) -> bool:
+        """Note an attempt before it is made; False where it is not to be made, as somebody withdrew it this very moment."""
+        noted = (
+            outbox.update()
+            .where(outbox.c.sequence == delivery.sequence, _PENDING)
+            .values(attempts=outbox.c.attempts + 1, uncertain=True)
+            .returning(outbox.c.sequence)
+        )
+        return bool(self._database.execute(noted))
 
     def settle(
         self,
@@ -253,7 +299,8 @@ class Outbox:
     def receivers(self, incident_id: str) -> list[str]:
         """Return the receivers that were, or are to be, told of an incident."""
         c = outbox.c
-        rows = self._database.execute(select(c.receiver).where(c.incident_id == incident_id).distinct())
+        told = (c.incident_id == incident_id, c.action == "trigger")
+        rows = self._database.execute(select(c.receiver).where(*told).distinct())
         return sorted(str(name) for (name,) in rows)
 
     def dead(self, incident_id: str | None = None, receiver: str | None = None) -> list[Dead]:
@@ -318,5 +365,9 @@ def _dead(*row: Any) -> Dead:
     why = None
     if action == "trigger":
         why = "a later page of its incident stands for it" if newer else None if going else "its incident is over"
+    elif action == "acknowledge" and not going:
+        why = "its incident is over"
+    elif action == "mitigate":
+        why = "a mitigation is not sent again by itself; `streamdrift incidents mitigate` asks anew"
     said = orjson.loads(payload)["headline"]
     return Dead(sequence, incident_id, receiver, action, dedup_key, attempts, outcome, said, why)

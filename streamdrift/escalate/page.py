@@ -11,6 +11,8 @@ from streamdrift.alerts import Alert, rfc3339
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.mitigation import told as could
+from streamdrift.escalate.mitigation.states import Mitigation
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
@@ -29,6 +31,7 @@ def compose(
     upstream: Upstream | None = None,
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
+    mitigations: Sequence[Mitigation] = (),
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
 
@@ -44,6 +47,8 @@ def compose(
         What its headline begins with, such as that nobody has acknowledged.
     on_call
         Who is called: ``list``, ``name`` and handles of each.
+    mitigations
+        What could be done about it, and is: a line each, before what explains it.
     """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -56,6 +61,9 @@ def compose(
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
     if upstream is not None:
         told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    if mitigations:
+        told["explanation"] = [*map(could.line, mitigations), *told["explanation"]]
+        told["mitigations"] = [could.to_json(one) for one in mitigations]
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

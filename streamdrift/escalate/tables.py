@@ -146,7 +146,7 @@ outbox = Table(
     Column("next_attempt_at", SECONDS, nullable=False),
     Column("outcome", Words, nullable=False, server_default=""),
     Column("reported", Integer, nullable=False, server_default="0"),
-    CheckConstraint("action IN ('trigger', 'resolve')"),
+    CheckConstraint("action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert')"),
     CheckConstraint("state IN ('pending', 'done', 'dead')"),
     sqlite_autoincrement=True,
 )
@@ -257,3 +257,22 @@ gathered = Table(
     Column("preface", Words, nullable=False),
     Column("on_call", Words, nullable=False),
 )
+
+# Mitigation: what the serving side was offered to do, is to do, or did. ``due_at`` is when its state lasts no longer.
+
+mitigations = Table(
+    "mitigations",
+    METADATA,
+    Column("mitigation_id", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sent_at", DOUBLE_PRECISION),
+    Column("due_at", DOUBLE_PRECISION),
+    Column("body", Words, nullable=False),
+)
+Index("mitigations_of", mitigations.c.incident_id, mitigations.c.number)
+Index("mitigations_due", mitigations.c.due_at)
+Index("mitigations_model", mitigations.c.model)

@@ -31,6 +31,7 @@ ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
+DROP TABLE mitigations;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
@@ -140,6 +141,7 @@ class House:
     outbox_max: int = 10_000
     pulse: Pulse | None = None
     log: FilteringBoundLogger | None = None
+    serving: Receiver | None = None
     routes: Routes | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
@@ -162,6 +164,7 @@ class House:
             self.sink,
             pulse=self.pulse,
             routes=self.routes,
+            serving=self.serving,
         )
 
     def crash(self) -> None:
