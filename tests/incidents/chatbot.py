@@ -41,10 +41,47 @@ INVENTED_SHARE = 0.45
 JUDGED_SHARE = 0.3
 CANARIES_PER_HOUR = 160.0
 ABOUT = {"policy": 0.35, "order": 0.35, "account": 0.2, "other": 0.1}
-WORDS = (
-    "the your order account contract refund within days please can we will you that this for with and terms apply case number "
-    "customer support booking change cancel fee free of charge request confirmed according policy section valid until date"
-).split()
+WORDS = [
+    "the",
+    "your",
+    "order",
+    "account",
+    "contract",
+    "refund",
+    "within",
+    "days",
+    "please",
+    "can",
+    "we",
+    "will",
+    "you",
+    "that",
+    "this",
+    "for",
+    "with",
+    "and",
+    "terms",
+    "apply",
+    "case",
+    "number",
+    "customer",
+    "support",
+    "booking",
+    "change",
+    "cancel",
+    "fee",
+    "free",
+    "of",
+    "charge",
+    "request",
+    "confirmed",
+    "according",
+    "policy",
+    "section",
+    "valid",
+    "until",
+    "date",
+]
 SEED = 37
 
 
@@ -65,7 +102,9 @@ def story(size: Size | None = None) -> Story:
     rush = onset - 2 * DAY + 6 * HOUR
     told = (
         change("deploy-bot-3", start + HOUR, "deployment", "support-bot 3 replaces 2", models=[name]),
-        change("gateway-4", onset - 5 * HOUR, "deployment", "gateway 4.2: limits per tenant", models=[name, "voice-bot"]),
+        change(
+            "gateway-4", onset - 5 * HOUR, "deployment", "gateway 4.2: limits per tenant", models=[name, "voice-bot"]
+        ),
         change(
             "index-hotel",
             onset - 8 * HOUR,
@@ -75,7 +114,14 @@ def story(size: Size | None = None) -> Story:
             features=["retrieval.top_score", "retrieval.passages"],
             segments={"tenant": "hotel"},
         ),
-        change("cfg-greeting", onset - 50 * MINUTE, "configuration", "another greeting by mail", models=[name], segments={"channel": "mail"}),
+        change(
+            "cfg-greeting",
+            onset - 50 * MINUTE,
+            "configuration",
+            "another greeting by mail",
+            models=[name],
+            segments={"channel": "mail"},
+        ),
         change(
             "ft-2026w19",
             onset,
@@ -99,7 +145,14 @@ def story(size: Size | None = None) -> Story:
         onset=onset,
         guilty="ft-2026w19",
         changes=told,
-        features=("eval.groundedness", "eval.policy_match", "canary.correct", "retrieval.top_score", "answer.", "prediction.label"),
+        features=(
+            "eval.groundedness",
+            "eval.policy_match",
+            "canary.correct",
+            "retrieval.top_score",
+            "answer.",
+            "prediction.label",
+        ),
         leads=5,
         segments=({"tenant": "airline"}, {"tenant": "hotel"}),
         innocents=(
@@ -110,8 +163,19 @@ def story(size: Size | None = None) -> Story:
                 "the retail tenant grows: from a tenth of the traffic to a fifth within eight days",
                 ("traffic.rate",),
             ),
-            Innocent("rush", rush, rush + 9 * HOUR, "a network is down at the telco: twice as many questions from there for nine hours", ("traffic.rate",)),
-            Innocent("season", start, onset + 4 * DAY, "day and night: a fifth of the traffic at four in the morning, more by mail then"),
+            Innocent(
+                "rush",
+                rush,
+                rush + 9 * HOUR,
+                "a network is down at the telco: twice as many questions from there for nine hours",
+                ("traffic.rate",),
+            ),
+            Innocent(
+                "season",
+                start,
+                onset + 4 * DAY,
+                "day and night: a fifth of the traffic at four in the morning, more by mail then",
+            ),
         ),
         undoing="the adapter of week 18 is loaded again",
         messages=lambda world: messages(made, size, world),
@@ -129,7 +193,9 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
     n = 0
 
     def rate(time: int) -> float:
-        return CANARIES_PER_HOUR + size.per_hour * season(time, 0.2, 14.0) * (1.22 if rush.since <= time < rush.until else 1)
+        return CANARIES_PER_HOUR + size.per_hour * season(time, 0.2, 14.0) * (
+            1.22 if rush.since <= time < rush.until else 1
+        )
 
     for times in slots(rng, story.start, story.end, rate):
         if not times.size:
@@ -168,7 +234,11 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
                 "eval.policy_match": bool(match[i]) if judged[i] and about[i] == "policy" else None,
                 "canary.correct": bool(correct[i]) if canary[i] else None,
             }
-            place = {"tenant": str(tenant[i]), "channel": str(channel[i]), "asked_by": "canary" if canary[i] else "user"}
+            place = {
+                "tenant": str(tenant[i]),
+                "channel": str(channel[i]),
+                "asked_by": "canary" if canary[i] else "user",
+            }
             said = {"score": round(float(sure[i]), 4), "label": "handed over" if handed[i] else "answered"}
             yield event(f"c-{n}", time, MODEL, place, features=features, prediction=said)
 

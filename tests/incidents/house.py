@@ -119,7 +119,9 @@ class House:
         self.story_time = StoryTime(folder / "clock")
         self.story_time.set(start / 1000)
         self._folder, self._bootstrap = folder, bootstrap
-        self._slack = ScriptedServer(Script(200, {}, orjson.dumps({"ok": True, "channel": CHANNEL, "ts": THREAD, "messages": []})))
+        self._slack = ScriptedServer(
+            Script(200, {}, orjson.dumps({"ok": True, "channel": CHANNEL, "ts": THREAD, "messages": []}))
+        )
         self._pagerduty = ScriptedServer(Script(202, {}, b'{"status": "success"}'))
         self._webhook = Receiver(SECRET, StoryClock(self.story_time))
         self.serving = Serving()

@@ -15,10 +15,12 @@ import orjson
 
 from streamdrift.alerts import Alert, rfc3339
 from tests.incidents.house import House, Told
-from tests.incidents.story import DAY, HOUR, MINUTE, UNDO_AFTER_MS, Message, Story, World
+from tests.incidents.story import DAY, HOUR, MINUTE, SLOT, UNDO_AFTER_MS, Message, Story, World
 
 ACKNOWLEDGED_MS = 8 * MINUTE
 MITIGATED_MS = 40 * MINUTE
+SETTLING_MS = 3 * HOUR
+"""So long after it was undone the pieces are still small."""
 QUIET_MS = 4 * HOUR
 """So long it goes on after the end, to see whether anything comes back."""
 
@@ -74,7 +76,8 @@ class Played:
 def of_cause(story: Story, incident: dict[str, Any]) -> bool:
     """Whether an incident is of the guilty change: some alert of it is of a feature that was hit, and began after it."""
     return any(
-        alert["feature"].startswith(story.features) and _ms(alert["detected_at"]) >= story.onset for alert in incident["held"]
+        alert["feature"].startswith(story.features) and _ms(alert["detected_at"]) >= story.onset
+        for alert in incident["held"]
     )
 
 
@@ -126,9 +129,11 @@ class Player:
     def _next(self, now: int) -> int:
         """Large pieces end where the small ones begin."""
         close = self._story.onset - self._pace.before_ms
-        if now >= close and (self._over_at is None or now < self._over_at):
+        undone = self.played.world.undone_at
+        settled = self._over_at is not None or (undone is not None and now >= undone + SETTLING_MS)
+        if now >= close and not settled:
             return now + self._pace.close_ms
-        step = HOUR if self._over_at is not None else self._pace.calm_ms
+        step = self._pace.calm_ms if now < close else 2 * HOUR
         return min(now + step, close) if now < close else now + step
 
     # The responder ---------------------------------------------------------------------------------------------------
@@ -164,12 +169,14 @@ class Player:
     def _mitigate(self, going: list[dict[str, Any]], now: int) -> None:
         world = self.played.world
         if self._mitigate_at is None and now >= self._story.onset + UNDO_AFTER_MS:
-            world.undo(now)
+            world.undo(now + SLOT)
             self.played.by_hand = True
         if self._mitigate_at is None or now < self._mitigate_at or self._undone_by or world.undone_at is not None:
             return
         self._undone_by = now
-        mine = next((one["incident_id"] for one in going if of_cause(self._story, one) and one["status"] != "resolved"), None)
+        mine = next(
+            (one["incident_id"] for one in going if of_cause(self._story, one) and one["status"] != "resolved"), None
+        )
         if mine is not None and self._house.serving.known:
             self._run(now, "incidents", "mitigate", mine)
             done = self._run(now, "incidents", "mitigate", mine, "--action", self._story.mitigation, "--approve")
@@ -177,17 +184,17 @@ class Player:
                 self._house.settle(now)
                 return
         self.played.by_hand = True
-        world.undo(now)
+        world.undo(now + SLOT)
 
     def _serve(self, now: int) -> None:
-        """The serving side does what it was told."""
+        """The serving side does what it was told; from the next slot on, for this one is drawn already."""
         orders = self._house.serving.orders
         for order in orders[self._orders :]:
             if order.get("data", {}).get("operation") == "revert":
-                self.played.world.redo(now)
+                self.played.world.redo(now + SLOT)
                 self._undone_by, self._mitigate_at = 0, now + MITIGATED_MS
             else:
-                self.played.world.undo(now)
+                self.played.world.undo(now + SLOT)
         self._orders = len(orders)
 
     # Commands --------------------------------------------------------------------------------------------------------

@@ -136,7 +136,11 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
     names, shares = list(COUNTRIES), np.array(list(COUNTRIES.values()))
     n = 0
     for times in slots(rng, story.start, story.end, lambda t: size.per_hour * season(t)):
-        extra = np.array([]) if not times.size or not campaign.since <= times[0] < campaign.until else rng.random(len(times))
+        extra = (
+            np.array([])
+            if not times.size or not campaign.since <= times[0] < campaign.until
+            else rng.random(len(times))
+        )
         country = rng.choice(names, len(times), p=shares)
         if extra.size:  # half of Spain's share comes in addition
             country = np.where(extra < 0.1 / 1.1, "ES", country)
@@ -169,9 +173,16 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
                 "recency_days": round(float(recency[i]), 3),
                 "session_items": int(items[i]),
             }
-            yield event(f"r-{n}", time, MODEL, place, features=features, prediction={"score": round(float(score[i]), 5)})
+            yield event(
+                f"r-{n}", time, MODEL, place, features=features, prediction={"score": round(float(score[i]), 5)}
+            )
             seen = time + int(delay[i])
-            label = {"prediction_id": f"r-{n}", "model": MODEL["name"], "observed_at": rfc3339(seen), "label": bool(clicked[i])}
+            label = {
+                "prediction_id": f"r-{n}",
+                "model": MODEL["name"],
+                "observed_at": rfc3339(seen),
+                "label": bool(clicked[i]),
+            }
             later.put(Message(seen, "labels", f"r-{n}".encode(), orjson.dumps(label)))
 
 

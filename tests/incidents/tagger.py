@@ -53,7 +53,13 @@ def story(size: Size | None = None) -> Story:
     sale = onset - 3 * DAY
     told = (
         change("deploy-tagger-5", start + 3 * HOUR, "deployment", "image-tagger 5 replaces 4", models=[name]),
-        change("deploy-tagger-5-nodes", onset - 6 * HOUR, "deployment", "image-tagger 5 on new nodes, same weights", models=[name]),
+        change(
+            "deploy-tagger-5-nodes",
+            onset - 6 * HOUR,
+            "deployment",
+            "image-tagger 5 on new nodes, same weights",
+            models=[name],
+        ),
         change(
             "brightness-2",
             onset - 100 * MINUTE,
@@ -62,7 +68,9 @@ def story(size: Size | None = None) -> Story:
             models=[name],
             features=["brightness"],
         ),
-        change("cfg-thumbs", onset - 3 * HOUR, "configuration", "thumbnails are kept for 30 days", models=["thumbnailer"]),
+        change(
+            "cfg-thumbs", onset - 3 * HOUR, "configuration", "thumbnails are kept for 30 days", models=["thumbnailer"]
+        ),
         change(
             "feed-new-brands",
             onset - 10 * MINUTE,
@@ -71,7 +79,14 @@ def story(size: Size | None = None) -> Story:
             models=[name],
             segments={"source": "marketplace"},
         ),
-        change("exp-badges", onset + 30 * MINUTE, "experiment", "badges beside the photo", models=[name], segments={"source": "studio"}),
+        change(
+            "exp-badges",
+            onset + 30 * MINUTE,
+            "experiment",
+            "badges beside the photo",
+            models=[name],
+            segments={"source": "studio"},
+        ),
     )
     made = Story(
         name="tagger",
@@ -98,7 +113,12 @@ def story(size: Size | None = None) -> Story:
                 "a sale at resale: twice as many photos from there for a day; nobody announced it",
                 ("traffic.rate",),
             ),
-            Innocent("season", start, onset + 5 * DAY, "day and night: uploads follow office hours; photos are darker at night"),
+            Innocent(
+                "season",
+                start,
+                onset + 5 * DAY,
+                "day and night: uploads follow office hours; photos are darker at night",
+            ),
         ),
         undoing="photos of the new brands are sent to people instead, until the tagger is trained on them",
         messages=lambda world: messages(made, size, world),
@@ -115,7 +135,12 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
     look = rng.normal(size=DIMENSION)  # what the new brands' photos have in common
     unseen = rng.normal(size=(len(CATEGORIES), 3, DIMENSION)) + 0.7 * look
     n = 0
-    for times in slots(rng, story.start, story.end, lambda t: size.per_hour * season(t, 0.2, 13.0) * (1.15 if sale.since <= t < sale.until else 1)):
+    for times in slots(
+        rng,
+        story.start,
+        story.end,
+        lambda t: size.per_hour * season(t, 0.2, 13.0) * (1.15 if sale.since <= t < sale.until else 1),
+    ):
         count = len(times)
         on_sale = (times >= sale.since) & (times < sale.until)
         source = rng.choice(list(SOURCES), count, p=list(SOURCES.values()))
@@ -125,7 +150,9 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
         arrived = np.clip((times - story.onset) / RAMP_MS, 0.1, 1)
         new = story.wrong(times, world) & (source == "marketplace") & (rng.random(count) < NEW_SHARE * arrived)
         vectors = styles[category, style]
-        vectors = np.where(new[:, None], unseen[category, rng.integers(0, 3, count)], vectors) + rng.normal(0, 0.55, (count, DIMENSION))
+        vectors = np.where(new[:, None], unseen[category, rng.integers(0, 3, count)], vectors) + rng.normal(
+            0, 0.55, (count, DIMENSION)
+        )
         probabilities = _tagged(vectors, styles[category])
         # what is like none of them is said to be old
         label = np.where(probabilities.max(axis=1) < 0.45, LABELS.index("vintage"), probabilities.argmax(axis=1))
@@ -145,7 +172,9 @@ def messages(story: Story, size: Size, world: World) -> Iterator[Message]:
                 embeddings={"photo": [round(v, 3) for v in vectors[i].tolist()]},
                 prediction={
                     "label": LABELS[label[i]],
-                    "probabilities": {name: round(p, 4) for name, p in zip(LABELS, probabilities[i].tolist(), strict=True)},
+                    "probabilities": {
+                        name: round(p, 4) for name, p in zip(LABELS, probabilities[i].tolist(), strict=True)
+                    },
                 },
             )
 
