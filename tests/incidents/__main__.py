@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.broker import NoBrokerError, running
@@ -23,7 +23,11 @@ from tests.incidents.house import house
 from tests.incidents.player import Pace, Played, Player
 from tests.incidents.story import Story
 
-STORIES = {"recommender": recommender.story, "tagger": tagger.story, "chatbot": chatbot.story}
+STORIES: dict[str, Callable[[], Story]] = {
+    "recommender": recommender.story,
+    "tagger": tagger.story,
+    "chatbot": chatbot.story,
+}
 LOGS = ("detect.log", "escalate.log", "ledger.sqlite3")
 
 
