@@ -19,6 +19,7 @@ ARGS     ?=
 WRITE    ?=
 SEED     ?= 1
 MINUTES  ?= 30
+NAMES    ?=
 SCHEDULES ?= 5000
 # exit 1 of the script: the command failed on a case, which the tables tell
 SCORE    = $(SCORER)/bin/python "$(EVALUATE)" --streamdrift
@@ -27,7 +28,7 @@ COMPILE := $(LOCK)/bin/uv pip compile -q --universal --python-version 3.11 --gen
   --no-emit-index-url --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench rivals soak simulate latency wheel accuracy format lint lock clean
+.PHONY: help demo test check bench rivals soak simulate incidents latency wheel accuracy format lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -95,6 +96,9 @@ soak: $(DEV) ## workers and brokers under faults, against the same input without
 
 simulate: $(DEV) ## thousands of schedules of faults in memory: make simulate [SEED=1 SCHEDULES=5000 ARGS=…]
 	$(BIN)/python -m tests.simulation --seed $(SEED) --schedules $(SCHEDULES) $(ARGS)
+
+incidents: $(DEV) ## three incidents played from first event to post-mortem on a real broker; writes docs/incidents: make incidents [NAMES=recommender]
+	$(BIN)/python -m tests.incidents $(NAMES) --write docs/incidents --logs .cache/incidents
 
 latency: $(DEV) ## from an event to its alert on a real broker, and a backlog caught up: make latency [ARGS=…]
 	$(BIN)/python -m benchmarks.latency $(ARGS)

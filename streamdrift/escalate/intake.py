@@ -80,6 +80,7 @@ class Intake:
         self._open: dict[str, dict[str, Incident]] = {}
         self._stored: dict[str, Incident | None] = {}
         self._changed: dict[str, Incident] = {}
+        self._new: dict[str, int] = {}
         self.taken = Taken()
 
     def take(self, records: Sequence[Record]) -> Taken:
@@ -102,6 +103,10 @@ class Intake:
         return self.taken
 
     def _save(self) -> None:
+        """Write what changed; suspects are named by all that the batch tells of a new incident, not by its first alert."""
+        for incident_id, at in self._new.items():
+            above = self._upstream(self._changed[incident_id])
+            self._note(incident_id, at, *map(events.suspect, above.suspects if above else ()))
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
             self._ledger.learn(incident)
@@ -243,12 +248,13 @@ class Intake:
         self.taken.put_aside.append(quietest)
 
     def _tell(self, incident: Incident, decision: Decision, alert: Alert, paged: Sequence[Event]) -> None:
-        above = self._upstream(incident)
-        if decision.action == "open" and above is not None:
-            self._note(incident.incident_id, alert.detected_at, *map(events.suspect, above.suspects))
+        if decision.action == "open":
+            self._new[incident.incident_id] = alert.detected_at
         if decision.page == "trigger" and incident.pages == 1:
+            above = self._upstream(incident)
             self._note(incident.incident_id, alert.detected_at, *first_sight(self._ledger.past, incident, above))
         if decision.page == "resolve":
-            self._paging.over(incident, page.compose(incident, alert.detected_at, self._others(incident), above))
+            above, others = self._upstream(incident), self._others(incident)
+            self._paging.over(incident, page.compose(incident, alert.detected_at, others, above))
         else:
             self._paging.call(incident, alert.detected_at, paged)

@@ -4,7 +4,8 @@ Suspects, no more: the nearest in time is often innocent, so nothing here is cal
 
 time     1 between the ends of the onset's range, half as much for every ``HALF_LIFE_MS`` before it; a change after it ``AFTER``.
          That the time between weighs exponentially is from Li et al., *Gandalf*, NSDI 2020.
-scope    how narrowly it names what moved: the lead feature, another that moved, none at all.
+scope    how narrowly it names what moved: the lead feature, another that moved, none at all; the segment that explains, none, or
+         a segment of another dimension, of which the incident is not; other models that are quiet speak against it.
 kind     how often such changes are behind outages: pushes of binaries 37 %, of configuration 31 % in Beyer et al., *The Site
          Reliability Workbook*, 2018, appendix C; the others are set by hand, below these.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from streamdrift.alerts import rfc3339
+from streamdrift.alerts import rfc3339, segment_name
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.triage import BlastRadius, blast_radius, first
 from streamdrift.escalate.words import duration, named
@@ -61,7 +62,7 @@ class Suspect:
         """All of it in one line."""
         change = self.change
         what = f"suspect: {named(change.kind, 24)} {named(change.change_id, 64)}: {named(change.summary, 160)}"
-        told = f"{what}; {', '.join(self.why)}"
+        told = "; ".join([what, *([", ".join(self.why)] if self.why else [])])
         told += f"; but {', '.join(self.against)}" if self.against else ""
         return told + (f" ({named(change.link, 200)})" if change.link else "")
 
@@ -177,7 +178,9 @@ def _suspect(
 ) -> Suspect:
     why, against = list[str](), list[str]()
     score = KIND.get(change.kind, OTHER_KIND) * _time(change, onset, why, against)
-    score *= _features(change, radius, why, against) * _models(change, incident.model, alarmed, why, against)
+    alerted = {alert.feature for alert in incident.alerts}
+    score *= _features(change, radius, alerted, why, against) * _models(change, incident.model, alarmed, why, against)
+    score *= _segments(change, radius, why, against)
     return Suspect(change, score, tuple(why), tuple(against))
 
 
@@ -193,13 +196,18 @@ def _time(change: Change, onset: tuple[int, int], why: list[str], against: list[
     return float(0.5 ** ((earliest - change.time) / HALF_LIFE_MS))
 
 
-def _features(change: Change, radius: BlastRadius, why: list[str], against: list[str]) -> float:
+def _features(
+    change: Change, radius: BlastRadius, alerted: Collection[str], why: list[str], against: list[str]
+) -> float:
     if not change.features:
         against.append("it names no feature")
         return 0.5
     moved = [feature for feature in radius.features if feature in change.features]
     why.append(f"it names {_names(moved)}")
-    quiet = [feature for feature in change.features if feature not in radius.features]
+    slight = [feature for feature in change.features if feature in alerted and feature not in radius.features]
+    if slight:
+        why.append(f"{_names(slight)} that it names as well moved slightly")
+    quiet = [feature for feature in change.features if feature not in alerted and feature not in radius.features]
     if quiet:
         against.append(f"{_names(quiet)} that it names as well {'is' if len(quiet) == 1 else 'are'} quiet")
     others = [feature for feature in radius.features if feature not in change.features]
@@ -208,16 +216,30 @@ def _features(change: Change, radius: BlastRadius, why: list[str], against: list
     return 1.0 if radius.features[0] in change.features else 0.7
 
 
+def _segments(change: Change, radius: BlastRadius, why: list[str], against: list[str]) -> float:
+    """How well its segments fit those that explain; what they share no dimension with can hit them in part only."""
+    if not change.segments:
+        return 1.0 if radius.all_traffic else 0.7
+    shared = {d: v for place in radius.segments for d, v in place.items() if change.segments.get(d) == v}
+    if shared:
+        why.append(f"it names {_names([segment_name({d: v}) for d, v in shared.items()])}")
+        return 1.0
+    against.append(f"it is of {_names([segment_name({d: v}) for d, v in change.segments.items()])} alone")
+    return 0.4
+
+
 def _models(change: Change, model: str, alarmed: Collection[str] | None, why: list[str], against: list[str]) -> float:
     if not change.models:
         against.append("it names no model")
         return 0.7
     if alarmed is not None:
         others = [name for name in change.models if name != model]
-        if quiet := [name for name in others if name not in alarmed]:
+        quiet = [name for name in others if name not in alarmed]
+        if quiet:
             against.append(f"{_names(quiet)} in its scope {'is' if len(quiet) == 1 else 'are'} quiet")
         if hit := [name for name in others if name in alarmed]:
             why.append(f"{_names(hit)} in its scope {'is' if len(hit) == 1 else 'are'} hit as well")
+        return 0.8 if quiet else 1.0
     return 1.0
 
 

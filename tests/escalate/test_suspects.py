@@ -91,6 +91,34 @@ def test_what_speaks_for_and_against_is_said() -> None:
     assert late.against == ("it came 20 min after the onset", "it names no feature", "it names no model")
 
 
+def test_what_moved_slightly_is_not_called_quiet() -> None:
+    moved = incident(make_alert(), make_alert("distance", severity="info"))
+    (found,) = suspects(moved, [made(features=("dep_delay", "distance"))])
+    assert "distance that it names as well moved slightly" in found.why
+    assert found.against == ()
+
+
+def test_a_change_that_nothing_speaks_for_has_no_empty_clause() -> None:
+    (found,) = suspects(incident(make_alert()), [made(minutes=20)])
+    assert "summary of c; but it came 20 min after the onset" in found.sentence
+
+
+def test_a_change_of_the_segment_that_moved_is_more_suspicious_than_one_of_all_or_of_others() -> None:
+    same, other = made("same", segments={"origin": "EWR"}), made("other", segments={"carrier": "UA"})
+    found = suspects(incident(make_alert()), [other, made("all"), same])
+    assert [one.change.change_id for one in found] == ["same", "all", "other"]
+    assert "it names origin=EWR" in found[0].why
+    assert "it is of carrier=UA alone" in found[2].against
+    everywhere = suspects(incident(make_alert(segment="")), [other, made("all")])
+    assert [one.change.change_id for one in everywhere] == ["all", "other"]
+
+
+def test_a_model_in_its_scope_that_is_quiet_makes_a_change_less_suspicious() -> None:
+    quiet, own = made("a-quiet", models=(MODEL, "cargo")), made("b-own", models=(MODEL,))
+    found = suspects(incident(make_alert()), [quiet, own], {MODEL})
+    assert [one.change.change_id for one in found] == ["b-own", "a-quiet"]
+
+
 def test_the_range_of_an_onset_counts() -> None:
     uncertain = incident(make_alert(onset_range=(ONSET - HOUR, ONSET + HOUR)))
     (within, after) = suspects(uncertain, [made("within", 50), made("after", 70)])
@@ -189,6 +217,15 @@ def test_a_page_names_the_suspects(told: Told, receiver: KeepingReceiver) -> Non
     assert page.incident["no_deployment"] == "no deployment in the last 7 days before it"
     assert page.incident["explanation"][-2:] == [suspect["sentence"], page.incident["no_deployment"]]
     assert kinds(told).count("suspect") == 1
+
+
+def test_the_timeline_names_suspects_by_all_that_came_at_once(told: Told) -> None:
+    told.change(scope={"models": [MODEL], "features": ["dep_delay", "distance"]})
+    told.step(make_alert(), make_alert("distance"))
+    (opened,) = told.ledger.incidents.opened(MODEL)
+    (entry,) = [one for one in told.ledger.timeline.entries(opened.incident_id) if one.kind == "suspect"]
+    assert "it names dep_delay and distance" in entry.text
+    assert "quiet" not in entry.text
 
 
 def test_a_change_that_is_told_late_is_on_the_timeline_once(told: Told, receiver: KeepingReceiver) -> None:

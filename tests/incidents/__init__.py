@@ -1,0 +1,1 @@
+"""Incidents played from their first event to their post-mortem: real broker, real services, scripted receivers; see ``play``."""
