@@ -35,6 +35,8 @@ DELIVERY_BUDGET_S = 10.0
 DELIVERIES_PER_STEP_MAX = 20
 """For each receiver."""
 DRAIN_S = 10.0
+SETTLED_S = 5.0
+"""After its start: by then it has seen of each partition whether something waits there."""
 PRUNE_EVERY_S = 86_400.0
 
 
@@ -89,6 +91,7 @@ class EscalationWorker:
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
+        self._began = clock.monotonic()
         self._prune()
         self._answers.start()
         retired = ledger.outbox.retire(tuple(receiver.name for receiver in told))
@@ -179,9 +182,9 @@ class EscalationWorker:
         self._tell_paged(paging)
 
     def _has_all(self) -> bool:
-        """Whether every alert that there is was taken: of a source that has no partitions yet nothing is known."""
+        """Whether every alert that there is was taken: of a source that is just finding its partitions, nothing is known."""
         lag = self._source.lag()
-        return bool(lag) and not any(lag.values())
+        return bool(lag) and not any(lag.values()) and self._clock.monotonic() - self._began >= SETTLED_S
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())

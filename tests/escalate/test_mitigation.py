@@ -219,6 +219,22 @@ def test_alerts_that_wait_unread_put_off_the_revert_but_not_for_ever(
     here.worker._source.poll = poll  # type: ignore[method-assign] # it is back
 
 
+def test_a_worker_that_has_just_begun_looks_before_it_takes_back(
+    receiver: KeepingReceiver, house: Make, serving: ServingSide
+) -> None:
+    here = begin(house, receiver, serving, offers=("*=roll_back",), verify_s=900)
+    ask(here, approve=True)
+    here.step()
+    here.clock.time += 5_000
+    here.crash()
+    here.step()
+    assert states(here) == [("roll_back", "sent")]
+    here.wait(4)
+    assert serving.operations == ["mitigate"]
+    here.wait(1)
+    assert serving.operations == ["mitigate", "revert"]
+
+
 def test_what_is_not_to_be_taken_back_stays_and_somebody_is_called(
     receiver: KeepingReceiver, house: Make, serving: ServingSide
 ) -> None:
