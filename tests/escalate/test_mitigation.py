@@ -202,17 +202,18 @@ def test_alerts_that_wait_unread_put_off_the_revert_but_not_for_ever(
     here = begin(house, receiver, serving, offers=("*=roll_back",), verify_s=900)
     ask(here, approve=True)
     here.step()
+    here.wait(800)
     poll = here.worker._source.poll
 
     def away(*_: object) -> Any:
         raise Retriable("the broker is away")
 
     here.worker._source.poll = away  # type: ignore[method-assign,assignment] # the broker's fault
-    here.clock.time += 1000
+    here.clock.time += 200
     with pytest.raises(Retriable):
         here.worker.step(0.0)
     assert states(here) == [("roll_back", "sent")]
-    here.clock.time += 800
+    here.clock.time += 701
     with pytest.raises(Retriable):
         here.worker.step(0.0)
     assert states(here) == [("roll_back", "reverted")]

@@ -219,7 +219,7 @@ class Course:
         Parameters
         ----------
         caught_up
-            Whether every alert that there is was taken: one that waits unread may be the recovery.
+            Whether every alert that there is was taken, or was waited for long enough: one that waits unread may be the recovery.
         """
         news: list[tuple[Mitigation, Incident]] = []
         for one in self._ledger.mitigations.due(self._now, DUE_PER_ROUND_MAX):
@@ -246,8 +246,8 @@ class Course:
             self._note(moved(one, "expired", said=late))
 
     def _unverified(self, one: Mitigation, *, caught_up: bool) -> None:
-        """Alerts that wait unread put it off, for as long again and no longer."""
-        if not caught_up and one.due_at is not None and self._now < one.due_at + self._settings.verify_s:
+        """Alerts that wait unread put it off."""
+        if not caught_up:
             return
         why = f"the alerts did not recover within {told.lasts(self._now - (one.sent_at or self._now))}"
         if one.action in self._settings.reverts:
