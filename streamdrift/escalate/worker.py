@@ -36,6 +36,8 @@ DELIVERY_BUDGET_S = 10.0
 DELIVERIES_PER_STEP_MAX = 20
 """For each receiver."""
 DRAIN_S = 10.0
+SETTLED_S = 5.0
+"""After its start: by then it has seen of each partition whether something waits there."""
 PRUNE_EVERY_S = 86_400.0
 
 
@@ -91,6 +93,7 @@ class EscalationWorker:
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
+        self._began = self._behind_since = clock.monotonic()
         self._prune()
         self._answers.start()
         retired = ledger.outbox.retire(tuple(receiver.name for receiver in told))
@@ -112,7 +115,7 @@ class EscalationWorker:
         try:
             records = self._source.poll(self._settings.kafka.poll_records_max, timeout_s)
         except Retriable:
-            self._round(caught_up=False)
+            self._round(caught_up=self._has_all(reached=False))
             self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
             raise
         if records:
@@ -182,10 +185,16 @@ class EscalationWorker:
         self._tell(taken)
         self._tell_paged(paging)
 
-    def _has_all(self) -> bool:
-        """Whether every alert that there is was taken: of a source that has no partitions yet nothing is known."""
-        lag = self._source.lag()
-        return bool(lag) and not any(lag.values())
+    def _has_all(self, *, reached: bool = True) -> bool:
+        """Whether every alert that there is was taken, or has been waited for as long as it takes to verify a mitigation.
+
+        Of a source that is just finding its partitions, nothing is known.
+        """
+        lag, now = self._source.lag() if reached else {}, self._clock.monotonic()
+        if lag and not any(lag.values()) and now - self._began >= SETTLED_S:
+            self._behind_since = now
+            return True
+        return now - self._behind_since >= self._settings.escalate.mitigation.verify_s
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())
