@@ -168,7 +168,7 @@ def _reaches(change: Change, incident: Incident, radius: BlastRadius, onset: tup
         change.kind != REBASELINE  # it changed how we see the model, not the model
         and onset[0] - BEFORE_MS <= change.time <= onset[1] + AFTER_MS
         and _of_model(change, incident.model)
-        and (not change.features or bool(set(change.features) & set(radius.features)))
+        and (not change.features or bool(set(change.features) & {alert.feature for alert in incident.alerts}))
         and any(all(place.get(d, v) == v for d, v in change.segments.items()) for place in radius.segments)
     )
 
@@ -203,10 +203,9 @@ def _features(
         against.append("it names no feature")
         return 0.5
     moved = [feature for feature in radius.features if feature in change.features]
-    why.append(f"it names {_names(moved)}")
     slight = [feature for feature in change.features if feature in alerted and feature not in radius.features]
-    if slight:
-        why.append(f"{_names(slight)} that it names as well moved slightly")
+    why += [f"it names {_names(moved)}"] if moved else []
+    why += [f"it names {_names(slight)}, which moved slightly"] if slight else []
     quiet = [feature for feature in change.features if feature not in alerted and feature not in radius.features]
     if quiet:
         against.append(f"{_names(quiet)} that it names as well {'is' if len(quiet) == 1 else 'are'} quiet")

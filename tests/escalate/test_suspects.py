@@ -94,8 +94,10 @@ def test_what_speaks_for_and_against_is_said() -> None:
 def test_what_moved_slightly_is_not_called_quiet() -> None:
     moved = incident(make_alert(), make_alert("distance", severity="info"))
     (found,) = suspects(moved, [made(features=("dep_delay", "distance"))])
-    assert "distance that it names as well moved slightly" in found.why
+    assert found.why[1:] == ("it names dep_delay", "it names distance, which moved slightly")
     assert found.against == ()
+    (of_slight,) = suspects(moved, [made(features=("distance",))])
+    assert of_slight.why[1:] == ("it names distance, which moved slightly",)
 
 
 def test_a_change_that_nothing_speaks_for_has_no_empty_clause() -> None:

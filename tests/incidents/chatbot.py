@@ -89,7 +89,7 @@ SEED = 37
 class Size:
     """How long and how busy."""
 
-    start: int = at("2026-05-04T00:00")
+    start: int = at("2026-05-05T00:00")
     onset: int = at("2026-05-09T01:30")
     per_hour: float = 3_000.0
 

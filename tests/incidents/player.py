@@ -2,7 +2,7 @@
 
 The responder acknowledges ``ACKNOWLEDGED_MS`` after the first page about the story's own cause, and undoes the change ``MITIGATED_MS`` after
 it: by ``streamdrift incidents mitigate`` where this release has it, and the serving side does what it is told, taking it
-back included. A page before the onset is acknowledged, and looked into, and is what a page by night costs.
+back included; what was taken back once is approved again, and kept. A page before the onset is acknowledged, and looked into, and is what a page by night costs.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Player:
         self._mitigate_at: int | None = None
         self._undone_by = 0
         self._orders = 0
+        self._taken_back = 0
         self._over_at: int | None = None
         self._going: list[dict[str, Any]] = []
         self._fresh = 0, 0
@@ -182,6 +183,8 @@ class Player:
             done = self._run(now, "incidents", "mitigate", mine, "--action", self._story.mitigation, "--approve")
             if done.code == 0:
                 self._house.settle(now)
+                if self._taken_back:  # somebody saw that it helped, and that the evidence takes its time
+                    self._run(now, "incidents", "mitigate", mine, "--action", self._story.mitigation, "--keep")
                 return
         self.played.by_hand = True
         world.undo(now + SLOT)
@@ -193,6 +196,7 @@ class Player:
             if order.get("data", {}).get("operation") == "revert":
                 self.played.world.redo(now + SLOT)
                 self._undone_by, self._mitigate_at = 0, now + MITIGATED_MS
+                self._taken_back += 1
             else:
                 self.played.world.undo(now + SLOT)
         self._orders = len(orders)

@@ -41,7 +41,7 @@ SEED = 11
 class Size:
     """How long and how busy; the shape is the same."""
 
-    start: int = at("2026-03-02T00:00")
+    start: int = at("2026-03-03T00:00")
     onset: int = at("2026-03-12T03:50")
     per_hour: float = 1_000.0
 

@@ -40,7 +40,7 @@ SEED = 23
 class Size:
     """How long and how busy."""
 
-    start: int = at("2026-04-06T00:00")
+    start: int = at("2026-04-08T00:00")
     onset: int = at("2026-04-15T07:00")
     per_hour: float = 1_000.0
 
@@ -50,7 +50,7 @@ def story(size: Size | None = None) -> Story:
     size = size or Size()
     onset, start = size.onset, size.start
     name = MODEL["name"]
-    sale = onset - 3 * DAY
+    sale = onset - 20 * HOUR
     told = (
         change("deploy-tagger-5", start + 3 * HOUR, "deployment", "image-tagger 5 replaces 4", models=[name]),
         change(
@@ -109,8 +109,8 @@ def story(size: Size | None = None) -> Story:
             Innocent(
                 "sale",
                 sale,
-                sale + DAY,
-                "a sale at resale: twice as many photos from there for a day; nobody announced it",
+                sale + 14 * HOUR,
+                "a sale at resale: twice as many photos from there for fourteen hours; nobody announced it",
                 ("traffic.rate",),
             ),
             Innocent(
