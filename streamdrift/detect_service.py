@@ -103,7 +103,8 @@ class Detecting:
         settings = self.settings
         restored = settings.kafka.restore_events_max if restored is None else restored
         group = f"{settings.kafka.group}-{stage.name}"
-        writes = writes or (settings.topics.alerts, settings.topics.rejected)
+        measures = (settings.topics.measures,) if settings.slo.publish else ()
+        writes = writes or (settings.topics.alerts, settings.topics.rejected, *measures)
         kafka.require(settings.kafka, self.clock, reads=(topic, *also), writes=writes, groups=(group,))
         if self._slot is None:
             kept = self._kept(stage, None)

@@ -18,6 +18,7 @@ from streamdrift.escalate.database import Database
 from streamdrift.escalate.escalations import Escalations, come
 from streamdrift.escalate.gathered import Gathered, has_waited, is_over
 from streamdrift.escalate.incidents import Incidents
+from streamdrift.escalate.objectives import Objectives
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
@@ -62,6 +63,7 @@ class Ledger:
         self.timeline = Timeline(self._database)
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
         self.escalations, self.gathered = Escalations(self._database), Gathered(self._database)
+        self.objectives = Objectives(self._database)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, or nothing."""
@@ -137,6 +139,7 @@ class Ledger:
             self._database.execute(gone)
             self.changes.prune(round(before * 1000))
             self.silences.prune(before)
+            self.objectives.prune(now)
             for table in (timeline, references):
                 self._database.execute(table.delete().where(~exists().where(_of(table))))
             old = (outbox.c.state != "pending", outbox.c.created_at < before)

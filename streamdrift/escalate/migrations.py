@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 7
+VERSION = 10
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -96,6 +96,22 @@ STEPS: dict[int, tuple[str, ...]] = {
           receiver TEXT NOT NULL, incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE,
           summary_id TEXT NOT NULL, dedup_key TEXT NOT NULL, at BIGINT NOT NULL, since DOUBLE PRECISION NOT NULL,
           preface TEXT NOT NULL, on_call TEXT NOT NULL, PRIMARY KEY (receiver, incident_id, summary_id)
+        )
+        """,
+    ),
+    7: (),
+    8: (),
+    9: (
+        """
+        CREATE TABLE slo_counts (
+          indicator TEXT NOT NULL, width INTEGER NOT NULL, at BIGINT NOT NULL, good BIGINT NOT NULL,
+          total BIGINT NOT NULL, PRIMARY KEY (indicator, width, at)
+        )
+        """,
+        "CREATE TABLE slo_slices (slice_id TEXT NOT NULL, at DOUBLE PRECISION NOT NULL, PRIMARY KEY (slice_id))",
+        """
+        CREATE TABLE slo_standings (
+          objective TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (objective)
         )
         """,
     ),
