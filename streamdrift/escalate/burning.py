@@ -7,7 +7,6 @@ The alert is one as detection gives them, so it is grouped, routed, paged, silen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from streamdrift.alerts import Alert, Severity, digest, series_id
@@ -21,8 +20,6 @@ from streamdrift.slo.measures import Slice
 REASON, ROLE, DETECTOR = "slo_burn", "slo", "burn_rate"
 FEATURE = "slo."
 """What such an alert is about: this and the objective's name."""
-GROWN = 2.0
-"""An alert is told again when the bad share has grown by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +100,12 @@ class Burning:
         return any(self._state(one).nearly_spent for one in self._promises.of(model))
 
     def save(self) -> None:
-        """Write what changed."""
+        """Write the counts that changed; how objectives stand is written at once, for pages that tell of it."""
         periods = dict[str, int]()
         for one in self._promises.objectives:
             periods[one.indicator.key] = max(one.period_ms, periods.get(one.indicator.key, 0))
         for key, counts in self._counts.items():
             self._ledger.objectives.put(key, counts, counts.stale(periods[key]))
-        for state in self._states.values():
-            self._ledger.objectives.save(state)
 
     # Counting ----------------------------------------------------------------------------------------------------------
 
@@ -124,6 +119,10 @@ class Burning:
         if one.name not in self._states:
             self._states[one.name] = self._ledger.objectives.state(one.name, one.indicator.model)
         return self._states[one.name]
+
+    def _keep(self, state: State) -> None:
+        self._states[state.objective] = state
+        self._ledger.objectives.save(state)
 
     def _period(self, one: Objective) -> int:
         return max(other.period_ms for other in self._promises.objectives if other.indicator.key == one.indicator.key)
@@ -139,7 +138,7 @@ class Burning:
         self._pass(one, written)
         fresh = fresh_of(self._state(one))
         fresh.news(found.latest, written)
-        self._states[one.name] = with_fresh(self._state(one), fresh)
+        self._keep(with_fresh(self._state(one), fresh))
 
     def _pass(self, one: Objective, at: int) -> bool:
         """Count the minutes of the clock that ended; return whether there were any."""
@@ -147,7 +146,8 @@ class Burning:
         passed = list(fresh.until(at, one.indicator.value or 0.0))
         for minute, good, total in passed:
             counts.add(minute, good, total, period_ms)
-        self._states[one.name] = with_fresh(self._state(one), fresh)
+        if passed:
+            self._keep(with_fresh(self._state(one), fresh))
         return bool(passed)
 
     # Judging -----------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class Burning:
             firing=tuple(sorted({one.pairs[i].long_ms for i in found.firing})),
         )
         told, state = _told(one, found, before, state)
-        self._states[one.name] = state
+        self._keep(state)
         return told
 
     def _ended(self, state: State, at: int) -> Alert:
@@ -188,9 +188,8 @@ def _told(one: Objective, found: Standing, before: State, state: State) -> tuple
         return [alert], replace(state, opened=message, latest=message)
     opened = Alert.from_cloudevent(before.opened.encode())
     last = Alert.from_cloudevent((before.latest or before.opened).encode())
-    graver = alert.severity == "critical" and last.severity != "critical"
-    if not graver and alert.effect_size < GROWN * last.effect_size:
-        return [], state
+    if alert.severity == last.severity or last.severity == "critical":
+        return [], state  # as its window fills up, the bad share grows in any case: only what is graver is news
     grown = replace(alert, updates=opened.alert_id, onset_at=min(opened.onset_at, alert.onset_at))
     return [grown], replace(state, latest=grown.to_cloudevent().decode())
 
@@ -246,10 +245,3 @@ def _end(last: Alert, before: State, at: int, found: Standing | None = None) -> 
         events_seen=last.events_seen if found is None else found.period.total,
         current=current,
     )
-
-
-def worst(states: Iterable[State], most: int) -> Sequence[State]:
-    """Return the states with the least budget left, of those that were ever looked at."""
-    return sorted((state for state in states if state.now), key=lambda state: (state.left, state.objective))[:most]
-
-

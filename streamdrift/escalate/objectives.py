@@ -79,9 +79,7 @@ class Objectives:
             found = counts.buckets[width, at]
             values = {"good": found.good, "total": found.total}
             made = self._database.insert(slo_counts).values(indicator=indicator, width=width, at=at, **values)
-            self._database.execute(
-                made.on_conflict_do_update(index_elements=["indicator", "width", "at"], set_=values)
-            )
+            self._database.execute(made.on_conflict_do_update(index_elements=["indicator", "width", "at"], set_=values))
         counts.changed.clear()
         c = slo_counts.c
         for width, at in gone:
@@ -144,5 +142,3 @@ def fresh_of(state: State) -> Fresh:
 def with_fresh(state: State, fresh: Fresh) -> State:
     """Return a state with this freshness."""
     return replace(state, fresh=(fresh.latest, fresh.counted))
-
-

@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 
 from streamdrift.alerts import Alert, rfc3339
+from streamdrift.escalate.budgets import described as described_budgets
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.objectives import State
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
@@ -29,6 +31,7 @@ def compose(
     upstream: Upstream | None = None,
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
+    budgets: Sequence[State] = (),
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
 
@@ -44,6 +47,8 @@ def compose(
         What its headline begins with, such as that nobody has acknowledged.
     on_call
         Who is called: ``list``, ``name`` and handles of each.
+    budgets
+        How the model's objectives stand.
     """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -56,6 +61,8 @@ def compose(
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
     if upstream is not None:
         told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    if left := described_budgets(budgets, at):
+        told |= {"budgets": left, "explanation": [*told["explanation"], *(budget["text"] for budget in left)]}
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

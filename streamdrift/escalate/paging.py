@@ -269,7 +269,8 @@ class Paging:
     def _put(self, call: Call) -> None:
         called = self._people(call.on_call)
         others = self._ledger.incidents.going(call.incident.model) - 1
-        payload = page.compose(call.incident, call.at, others, self._above(call.incident), call.preface, called)
+        above, budgets = self._above(call.incident), self._ledger.objectives.states(call.incident.model)
+        payload = page.compose(call.incident, call.at, others, above, call.preface, called, budgets)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 

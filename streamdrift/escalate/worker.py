@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
@@ -22,6 +23,7 @@ from streamdrift.escalate.paging import LIMIT, Desk, Paged, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
+from streamdrift.escalate.vigil import Vigil
 from streamdrift.escalate.watch import Watch
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
@@ -56,6 +58,8 @@ class EscalationWorker:
         Who is told of what; without them everybody of everything.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
+    promises
+        Objectives, where the source has measures, too; without any none are kept.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class EscalationWorker:
         changes: bool = False,
         pulse: Pulse | None = None,
         routes: Routes | None = None,
+        promises: Promises | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
@@ -79,6 +84,7 @@ class EscalationWorker:
         self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
+        self._vigil = Vigil(promises, ledger, clock, metrics) if promises is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
@@ -154,7 +160,8 @@ class EscalationWorker:
         began = self._clock.monotonic()
         with self._ledger.transaction():
             paging = self._paging()
-            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed)
+            burning = self._vigil.burning() if self._vigil is not None else None
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed, burning)
             taken = intake.take(records)
             paging.finish()
             self._refuse(taken)
@@ -169,6 +176,8 @@ class EscalationWorker:
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
         self._tell_paged(paging.paged)
+        if self._vigil is not None:
+            self._vigil.measure()
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())
@@ -185,6 +194,7 @@ class EscalationWorker:
 
     def _look(self) -> None:
         """Let what detection's heartbeat says open or end an incident."""
+        self._look_at_objectives()
         alerts = self._watch.alerts() if self._watch is not None else []
         if alerts:
             with self._ledger.transaction():
@@ -193,6 +203,19 @@ class EscalationWorker:
                 paging.finish()
             self._tell(taken)
             self._tell_paged(paging.paged)
+
+    def _look_at_objectives(self) -> None:
+        """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
+        if self._vigil is None or not self._vigil.is_due(caught_up=self.caught_up()):
+            return
+        with self._ledger.transaction():
+            paging, burning = self._paging(), self._vigil.burning()
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), None, burning)
+            taken = intake.alone(self._vigil.look(burning))
+            paging.finish()
+        self._tell(taken)
+        self._tell_paged(paging.paged)
+        self._vigil.measure()
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""
@@ -211,8 +234,9 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
-            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
+            self._log.warning(
+                f"not {self._said(record)}; passed over", reason=error.reason, detail=error.detail, **position
+            )
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -231,6 +255,11 @@ class EscalationWorker:
                 self._metrics.limit_hits.labels("series_per_incident_max").inc()
         self._metrics.duplicates.labels(STAGE).inc(taken.seen)
         self._tell_limits(taken)
+
+    def _said(self, record: Record) -> str:
+        """What a record should have been."""
+        topics = self._settings.topics
+        return {topics.alerts: "an alert", topics.measures: "measures"}.get(record.partition.name, "a change event")
 
     def _tell_limits(self, taken: Taken) -> None:
         if taken.changes:

@@ -9,6 +9,9 @@ part of the budget, and that a short one, a twelfth of it, does so still (SRE wo
 *Minimum sample.* In few events one bad one is a high rate: one of five at 99 % burns 20 times. So the long window must have so many
 events that ``BAD_MIN`` bad ones are needed to reach the factor, unless the objective asks for more.
 
+*Not yet counted.* Where less than a window was counted, the rest of it is taken to bring as many events, all of them good: an hour of
+errors is an hour's worth of a month's budget in the first hour as in any other, and no reason to say that three days burnt.
+
 *Hysteresis.* An alert ends when the short window burns below ``RESET`` of the factor, by as many events as a twelfth of the minimum:
 that nothing comes is no recovery.
 """
@@ -165,24 +168,20 @@ def stand(objective: Objective, counts: Counts, before: Sequence[int] = ()) -> S
     window = objective.pairs[shown] if objective.pairs else Pair(HOUR_MS, short_of(HOUR_MS), 0.0, "warning")
     long = counts.over(window.long_ms)
     onset = counts.onset(window.long_ms, objective.bad_share(window)) if firing else counts.now
-    rest, burns = left(objective, counts, period), rate(objective, long)
+    rest = 1 - long_rate(objective, counts, objective.period_ms)
+    burns = long_rate(objective, counts, window.long_ms)
     spent_in_s = None if burns == 0 else max(0.0, rest) * objective.period_ms / 1000 / burns
     return Standing(counts.now, rest, burns, firing, period, long, onset, spent_in_s)
 
 
-def left(objective: Objective, counts: Counts, period: Sum) -> float:
-    """Return the part of the period's budget that is left.
-
-    Where less than a period was counted, the rest of it is taken to bring as many events, all of them good: an hour of errors
-    is an hour's worth of a month's budget, also in the first hour.
-    """
-    counted = min(objective.period_ms, counts.now - counts.since)
-    return 1 - rate(objective, period) * counted / objective.period_ms
-
-
 def rate(objective: Objective, found: Sum) -> float:
-    """Burn rate of a window."""
+    """Burn rate of a window that was counted whole."""
     return found.bad_share / objective.budget
+
+
+def long_rate(objective: Objective, counts: Counts, window_ms: int) -> float:
+    """Burn rate of a window that may reach back to before anything was counted."""
+    return rate(objective, counts.over(window_ms)) * min(1.0, (counts.now - counts.since(window_ms)) / window_ms)
 
 
 def _fires(objective: Objective, pair: Pair, counts: Counts, *, was: bool) -> bool:
@@ -193,7 +192,9 @@ def _fires(objective: Objective, pair: Pair, counts: Counts, *, was: bool) -> bo
     long = counts.over(pair.long_ms)
     if long.total < objective.sample(pair) or long.bad < BAD_MIN:
         return False
-    return all(_burns(rate(objective, found), pair) for found in (long, short))
+    return all(
+        _burns(found, pair) for found in (long_rate(objective, counts, pair.long_ms), rate(objective, short))
+    )
 
 
 def _burns(found: float, pair: Pair) -> bool:

@@ -77,10 +77,10 @@ class Counts:
         begin -= begin % width
         return sum((found for (w, at), found in self.buckets.items() if w == width and begin <= at < self.now), Sum())
 
-    @property
-    def since(self) -> int:
-        """Beginning of the first hour that was counted, milliseconds; now where none was."""
-        return min((at for width, at in self.buckets if width == HOUR_MS), default=self.now)
+    def since(self, window_ms: int) -> int:
+        """Beginning of the first minute or hour that was counted, of those that a window is measured in; now where none was."""
+        width = MINUTE_MS if window_ms <= MINUTES_MS else HOUR_MS
+        return min((at for w, at in self.buckets if w == width), default=self.now)
 
     def onset(self, window_ms: int, bad_share: float) -> int:
         """Return when, within a window that ends now, more than this share was bad for the first time; now where it never was."""

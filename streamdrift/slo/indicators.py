@@ -63,24 +63,22 @@ class Indicator:
                 yield minute.at, good, total
 
     def _of(self, minute: Minute, stream: str) -> tuple[int, int]:
-        counts = minute.counts
+        counts, bad, total = minute.counts, 0, 0
         match self.kind, stream:
             case "valid-events", "events":
-                total = counts.get("events", 0)
-                return max(0, total - counts.get("invalid", 0)), total
+                bad, total = counts.get("invalid", 0), counts.get("events", 0)
             case "valid-events", "rejected":
-                return 0, counts.get("rejected", 0)
+                bad = total = counts.get("rejected", 0)
             case "drift-free-series-minutes", "events":
-                total = counts.get("series", 0)
-                return max(0, total - counts.get("drifting", 0)), total
+                bad, total = counts.get("drifting", 0), counts.get("series", 0)
             case "null-rate", "events" if self.feature is not None:
-                total = counts.get("events", 0)
-                return max(0, total - minute.nulls.get(self.feature, 0)), total
+                bad, total = minute.nulls.get(self.feature, 0), counts.get("events", 0)
             case "null-rate", "events":
-                total = counts.get("cells", 0)
-                return max(0, total - counts.get("nulls", 0)), total
+                bad, total = counts.get("nulls", 0), counts.get("cells", 0)
             case "performance", "labels":
-                within = (n for bound, n in minute.errors.items() if bound != BEYOND and float(bound) <= (self.value or 0))
+                within = (
+                    n for bound, n in minute.errors.items() if bound != BEYOND and float(bound) <= (self.value or 0)
+                )
                 total = sum(minute.errors.values())
-                return sum(within), total
-        return 0, 0
+                bad = total - sum(within)
+        return max(0, total - bad), total

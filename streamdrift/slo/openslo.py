@@ -63,21 +63,13 @@ def read(files: Iterable[tuple[str, bytes]]) -> Read:
     found, known = Read(), dict[tuple[str, str], Document]()
     for file, data in files:
         for document in parsed(file, data):
-            if document.text("apiVersion") != VERSION:
-                raise document.problem("apiVersion", f"is not {VERSION}, which is the version that is read")
-            kind, name = document.text("kind"), document.text("metadata", "name")
-            if kind in PASSED_OVER:
-                found.warnings.append(f"{document}: a {kind} is passed over")
+            if (key := _key(document, found)) is None:
                 continue
-            if kind not in {"SLO", "SLI", "AlertPolicy", "AlertCondition"}:
-                raise document.problem("kind", "is none of SLO, SLI, AlertPolicy, AlertCondition")
-            if not _NAME.fullmatch(name):
-                raise document.problem("metadata.name", "is not 1 to 63 letters, digits, '.', '_' and '-'")
-            if (kind, name) in known:
-                raise document.problem("metadata.name", f"is that of another {kind}; each needs its own")
+            if key in known:
+                raise document.problem("metadata.name", f"is that of another {key[0]}; each needs its own")
             if len(known) >= DOCUMENTS_MAX:
                 raise SettingsProblem(f"the OpenSLO files have more than {DOCUMENTS_MAX} documents; leave some out")
-            known[kind, name] = document
+            known[key] = document
     reader = _Reader(known, found)
     for (kind, _), document in known.items():
         if kind == "SLO":
@@ -85,6 +77,21 @@ def read(files: Iterable[tuple[str, bytes]]) -> Read:
     if len(found.objectives) > OBJECTIVES_MAX:
         raise SettingsProblem(f"the OpenSLO files have more than {OBJECTIVES_MAX} objectives; leave some out")
     return found
+
+
+def _key(document: Document, found: Read) -> tuple[str, str] | None:
+    """Kind and name of a document; None where it is passed over."""
+    if document.text("apiVersion") != VERSION:
+        raise document.problem("apiVersion", f"is not {VERSION}, which is the version that is read")
+    kind, name = document.text("kind"), document.text("metadata", "name")
+    if kind in PASSED_OVER:
+        found.warnings.append(f"{document}: a {kind} is passed over")
+        return None
+    if kind not in {"SLO", "SLI", "AlertPolicy", "AlertCondition"}:
+        raise document.problem("kind", "is none of SLO, SLI, AlertPolicy, AlertCondition")
+    if not _NAME.fullmatch(name):
+        raise document.problem("metadata.name", "is not 1 to 63 letters, digits, '.', '_' and '-'")
+    return kind, name
 
 
 def duration_ms(text: str) -> int | None:
@@ -108,7 +115,8 @@ class _Reader:
         self._only(slo, ("spec",), takes, ("description", "service"))
         if (method := slo.get("spec", "budgetingMethod", default="Occurrences")) != "Occurrences":
             raise slo.problem(
-                "spec.budgetingMethod", f"is {method!r}; only Occurrences is kept (series and freshness are counted by the minute)"
+                "spec.budgetingMethod",
+                f"is {method!r}; only Occurrences is kept (series and freshness are counted by the minute)",
             )
         goal = ("spec", "objectives", 0)
         if slo.length("spec", "objectives") != 1:
@@ -127,7 +135,10 @@ class _Reader:
             title=str(slo.get("metadata", "displayName", default=""))[:200],
         )
         if found.pairs and not any(found.can_fire(pair) for pair in found.pairs):
-            raise slo.problem("spec.objectives[0].target", "is so low that no burn rate reaches a factor; raise it, or give conditions")
+            raise slo.problem(
+                "spec.objectives[0].target",
+                "is so low that no burn rate reaches a factor; raise it, or give conditions",
+            )
         self._found.objectives.append(found)
 
     def _only(self, document: Document, path: tuple[Any, ...], takes: Iterable[str], passes: Iterable[str]) -> None:
@@ -138,7 +149,9 @@ class _Reader:
                 if name in {"labels", "annotations", "notificationTargets"}:
                     self._found.warnings.append(f"{document}: {document.at(*path, name)} is passed over")
             elif name not in takes:
-                raise document.problem(document.at(*path, name), f"is not known; there may be {', '.join(sorted(takes))}")
+                raise document.problem(
+                    document.at(*path, name), f"is not known; there may be {', '.join(sorted(takes))}"
+                )
 
     # The indicator -----------------------------------------------------------------------------------------------------
 
@@ -167,7 +180,9 @@ class _Reader:
         if metrics[0] == "ratioMetric":
             self._only(document, path, ("raw", "rawType"), ("counter",))
             if document.get(*path, "rawType", default="success") != "success":
-                raise document.problem(document.at(*path, "rawType"), "is not success: indicators are shares of what is good")
+                raise document.problem(
+                    document.at(*path, "rawType"), "is not success: indicators are shares of what is good"
+                )
             path = (*path, "raw")
         self._only(document, path, ("metricSource",), ())
         path = (*path, "metricSource")
@@ -206,10 +221,18 @@ class _Reader:
             return 0.0
         value = slo.number(*goal, "value")
         if kind == FRESHNESS and not FRESH_S[0] <= value <= FRESH_S[1]:
-            raise slo.problem(where, f"is {value:g} seconds, not {FRESH_S[0]:g} to {FRESH_S[1]:g}: counts come every two minutes")
+            raise slo.problem(
+                where, f"is {value:g} seconds, not {FRESH_S[0]:g} to {FRESH_S[1]:g}: counts come every two minutes"
+            )
         if kind == PERFORMANCE and value not in LADDER:
-            below, above = max((b for b in LADDER if b < value), default=0.0), min((b for b in LADDER if b > value), default=LADDER[-1])
-            raise slo.problem(where, f"is {value:g}; errors are counted up to {below:g} and to {above:g} (1, 2, 5 and their tens): give one of these")
+            below, above = (
+                max((b for b in LADDER if b < value), default=0.0),
+                min((b for b in LADDER if b > value), default=LADDER[-1]),
+            )
+            raise slo.problem(
+                where,
+                f"is {value:g}; errors are counted up to {below:g} and to {above:g} (1, 2, 5 and their tens): give one of these",
+            )
         return value
 
     def _minimum(self, slo: Document) -> int:
@@ -243,7 +266,9 @@ class _Reader:
         target = target / 100 if given[0] == "targetPercent" else target
         if not 0 < target < 1:
             most = "1" if given[0] == "target" else "100"
-            raise slo.problem(slo.at(*goal, given[0]), f"is not between 0 and {most}: with all of it there is no budget")
+            raise slo.problem(
+                slo.at(*goal, given[0]), f"is not between 0 and {most}: with all of it there is no budget"
+            )
         return round(target, 12)
 
     def _pairs(self, slo: Document, period_ms: int) -> tuple[Pair, ...]:
@@ -274,7 +299,9 @@ class _Reader:
         takes = ("conditions", "alertWhenBreaching", "alertWhenNoData", "alertWhenResolved")
         self._only(policy, path, takes, ("description", "notificationTargets"))
         if policy.get(*path, "alertWhenNoData", default=False) is not False:
-            raise policy.problem(policy.at(*path, "alertWhenNoData"), "is true; what doesn't come is told by a freshness objective")
+            raise policy.problem(
+                policy.at(*path, "alertWhenNoData"), "is true; what doesn't come is told by a freshness objective"
+            )
         if policy.get(*path, "alertWhenBreaching", default=True) is not True:
             return []
         places = [(*path, "conditions", i) for i in range(policy.length(*path, "conditions"))]
@@ -294,7 +321,9 @@ class _Reader:
             raise document.problem(document.at(*path, "op"), "is neither gt nor gte: what burns fast is told")
         threshold = document.number(*path, "threshold")
         if not FACTOR_MIN <= threshold <= 1e6:
-            raise document.problem(document.at(*path, "threshold"), f"is not {FACTOR_MIN:g} or more: a budget outlives a lower burn rate")
+            raise document.problem(
+                document.at(*path, "threshold"), f"is not {FACTOR_MIN:g} or more: a budget outlives a lower burn rate"
+            )
         long_ms = duration_ms(document.text(*path, "lookbackWindow"))
         if long_ms is None or not SHORTEST_MS <= long_ms <= period_ms:
             raise document.problem(document.at(*path, "lookbackWindow"), "is not 12m to the objective's own window")
