@@ -74,7 +74,8 @@ class Detecting:
         labels = self._labels()
         stage = Assemble(self.settings, self.metrics, labels=bool(labels))
         topics = self.settings.topics
-        writes = (topics.blocks, topics.rejected)
+        measures = (topics.measures,) if self.settings.slo.publish else ()
+        writes = (topics.blocks, topics.rejected, *measures)
         # an alert waits for the commits of both stages
         sooner = self.settings.kafka.commit_interval_s / SOONER
         return self._loop(stage, topics.events, also=labels, writes=writes, restored=0, commit_interval_s=sooner)

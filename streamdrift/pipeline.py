@@ -23,6 +23,7 @@ from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
 from streamdrift.checkpoints import Checkpointed, GroupCheckpoints, RowCheckpoints
 from streamdrift.counters import Counters
+from streamdrift.detect import put_aside
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.kernels import decode
@@ -64,7 +65,8 @@ class Assemble(Checkpointed[RowCheckpoints]):
         refused: list[DeadLetter] = []
         messages = [message for block in blocks if len(block) for message in self._fitting(block, records, refused)]
         self._count.dead(refused)
-        return Output(dead_letters(batch.rejected + refused, self._settings) + messages)
+        rejected = batch.rejected + refused
+        return Output(dead_letters(rejected, self._settings) + aside_messages(rejected, self._settings) + messages)
 
     def idle(self, now_ms: int) -> Output:
         """Nothing follows."""
@@ -211,7 +213,8 @@ class Direct(Checkpointed[GroupCheckpoints]):
         self._count.bank(self.bank)
         self._count.join(self.join)
         self._count.alerts(alerts)
-        return Output(dead_letters(batch.rejected, self._settings) + _told(self.bank, alerts, self._settings), alerts)
+        aside = dead_letters(batch.rejected, self._settings) + aside_messages(batch.rejected, self._settings)
+        return Output(aside + _told(self.bank, alerts, self._settings), alerts)
 
     def idle(self, now_ms: int) -> Output:
         """Return the alerts of labels that were held."""
@@ -263,6 +266,11 @@ def _told(bank: Bank, alerts: Iterable[Alert], settings: Settings) -> list[Messa
     """Messages of alerts, and of the measures that ended with them."""
     slices = bank.measuring.take()
     return alert_messages(alerts, settings) + [measures_message(one, settings) for one in slices]
+
+
+def aside_messages(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
+    """Messages for the topic of measures, of events that were put aside."""
+    return [measures_message(found, settings) for found in put_aside.measured(rejected, settings)]
 
 
 def measures_message(found: Slice, settings: Settings) -> Message:

@@ -1,8 +1,8 @@
 """What is counted of a model's rows for its objectives, in slices; see ``slo.measures``.
 
-A slice ends before the row that would make the minutes in it ``SLICE_MINUTES``: so one goes out every minute or two, events that
-are a minute late make no more of them, and one whose time is years off ends a slice and nothing else. Where slices end hangs on the
-rows alone, not on how they were cut into blocks.
+A slice that has two minutes ends before the row that begins a later one than all in it and in the slice before, but for one: so one
+goes out every minute or two, late events make no more of them, and one whose time is years off holds nothing up. It ends also
+before its minutes are more than ``SLICE_MINUTES``. Where slices end hangs on the rows alone, not on how they were cut into blocks.
 
 Invalid is a value that is none (beyond a double, a list), or of another kind than most of the first ``KIND_VALUES`` of its feature.
 """
@@ -21,12 +21,11 @@ from streamdrift.detect.group import Group, Makes, Told
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.rebaseline import Order, names, pieces
 from streamdrift.detect.versions import Versions
-from streamdrift.slo.measures import MINUTE_MS, Minute, Slice, Stream, rung
+from streamdrift.slo.measures import MINUTE_MS, Minute, Place, Slice, Stream, rung
 
-SLICE_MINUTES = 3
+SLICE_MINUTES = 10
 KIND_VALUES = 100
 
-Place = tuple[str, int, int]
 Ended = tuple[int, Slice]
 """A slice, with the place in the batch of the row that ended it."""
 
@@ -61,7 +60,7 @@ class Tally:
             self._forget(orders)
             begin = 0
             for start, minute in _runs(part.time):
-                if minute not in self._minutes and len(self._minutes) == SLICE_MINUTES - 1:
+                if self._is_over(minute):
                     if start > begin:
                         told += self._take(part.take(slice(begin, start)), group, bank)
                         begin = start
@@ -69,6 +68,13 @@ class Tally:
                 self._minutes.setdefault(minute, Minute(minute * MINUTE_MS))
             told += self._take(part if begin == 0 else part.take(slice(begin, None)), group, bank)
         return told
+
+    def _is_over(self, minute: int) -> bool:
+        """Whether the slice ends before a row of this minute."""
+        mine = self._minutes
+        if minute in mine or len(mine) < 2:
+            return False
+        return len(mine) >= SLICE_MINUTES or sum(other >= minute for other in {*mine, *self._before}) <= 1
 
     def _take(self, rows: Block, group: Group, bank: Makes) -> Told:
         told = group.update(rows, bank)

@@ -53,6 +53,10 @@ class Burning:
         """Of the measures."""
         return self._promises.topic
 
+    def concerns(self, found: Slice) -> bool:
+        """Whether an objective is about its model."""
+        return any(one.indicator.model == found.model for one in self._promises.objectives)
+
     def has(self, found: Slice) -> bool:
         """Whether a slice was taken before."""
         return self._ledger.objectives.has(found.slice_id)
@@ -188,7 +192,7 @@ def _told(one: Objective, found: Standing, before: State, state: State) -> tuple
         return [alert], replace(state, opened=message, latest=message)
     opened = Alert.from_cloudevent(before.opened.encode())
     last = Alert.from_cloudevent((before.latest or before.opened).encode())
-    if alert.severity == last.severity or last.severity == "critical":
+    if last.severity in {alert.severity, "critical"}:
         return [], state  # as its window fills up, the bad share grows in any case: only what is graver is news
     grown = replace(alert, updates=opened.alert_id, onset_at=min(opened.onset_at, alert.onset_at))
     return [grown], replace(state, latest=grown.to_cloudevent().decode())

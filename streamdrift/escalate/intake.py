@@ -160,6 +160,8 @@ class Intake:
     def _measures(self, burning: Burning, record: Record, *, behind: bool) -> bool:
         """Take a slice of measures, as an alert is taken: once, and at an offset that is done where the topic was made again."""
         found = Slice.from_cloudevent(record.value)
+        if not burning.concerns(found):
+            return behind
         old = self._now - record.timestamp_ms / 1000 > self._settings.event_age_max_s
         if burning.has(found) or (behind and old):
             self.taken.seen += 1

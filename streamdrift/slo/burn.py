@@ -192,9 +192,7 @@ def _fires(objective: Objective, pair: Pair, counts: Counts, *, was: bool) -> bo
     long = counts.over(pair.long_ms)
     if long.total < objective.sample(pair) or long.bad < BAD_MIN:
         return False
-    return all(
-        _burns(found, pair) for found in (long_rate(objective, counts, pair.long_ms), rate(objective, short))
-    )
+    return all(_burns(found, pair) for found in (long_rate(objective, counts, pair.long_ms), rate(objective, short)))
 
 
 def _burns(found: float, pair: Pair) -> bool:

@@ -23,8 +23,8 @@ MEASURES_TYPE = "io.streamdrift.measures.v1"
 SCHEMA = "https://streamdrift.io/schemas/measures.v1.json"
 MINUTE_MS = 60_000
 MESSAGE_BYTES_MAX = 1_000_000
-FEATURES_MAX = 200
-"""Features of a minute whose nulls are told by name, those with the most; the sum has all of them."""
+NULLS_BYTES_MAX = 60_000
+"""What names of features whose nulls are told may take in one minute: some 2,000 of them, those with the most first; the sum has all."""
 MINUTES_MAX = 1_000
 COUNT_MAX = 2**53
 """What JSON numbers have without loss."""
@@ -34,6 +34,8 @@ BEYOND = "inf"
 NAME_LENGTH_MAX = 2_048
 
 Stream = Literal["events", "labels", "rejected"]
+Place = tuple[str, int, int]
+"""Topic or file, partition, offset."""
 _STREAMS = frozenset({"events", "labels", "rejected"})
 COUNTS = ("events", "invalid", "cells", "nulls", "series", "drifting", "labels", "rejected")
 """Numbers of a minute; those that are 0 are left out on the wire."""
@@ -75,13 +77,13 @@ class Slice:
     Attributes
     ----------
     first, last
-        Places of its first and last row: topic or file, partition, offset.
+        Where its first and last row are.
     """
 
     model: str
     stream: Stream
-    first: tuple[str, int, int]
-    last: tuple[str, int, int]
+    first: Place
+    last: Place
     minutes: tuple[Minute, ...]
 
     @property
@@ -151,8 +153,18 @@ class Slice:
 
 def _told(minute: Minute) -> dict[str, Any]:
     told: dict[str, Any] = {"minute": rfc3339(minute.at), **{n: minute.counts[n] for n in COUNTS if n in minute.counts}}
-    most = sorted(minute.nulls.items(), key=lambda item: (-item[1], item[0]))[:FEATURES_MAX]
-    return told | ({"null_features": dict(most)} if most else {}) | ({"errors": minute.errors} if minute.errors else {})
+    nulls = _most(minute.nulls)
+    return told | ({"null_features": nulls} if nulls else {}) | ({"errors": minute.errors} if minute.errors else {})
+
+
+def _most(nulls: dict[str, int]) -> dict[str, int]:
+    found, room = {}, NULLS_BYTES_MAX
+    for name, n in sorted(nulls.items(), key=lambda item: (-item[1], item[0])):
+        room -= len(orjson.dumps(name)) + len(str(n)) + 2
+        if room < 0:
+            break
+        found[name] = n
+    return found
 
 
 def _minute(told: Any) -> Minute:
@@ -182,7 +194,7 @@ def _name(text: Any) -> str:
     return text
 
 
-def _place(told: Any) -> tuple[str, int, int]:
+def _place(told: Any) -> Place:
     name, index, offset = told
     if type(index) is not int or type(offset) is not int:
         raise ValueError("a place is none")

@@ -115,12 +115,15 @@ def test_in_how_many_pieces_it_is_read_changes_nothing(house: Make, receiver: Ke
     assert made.ledger.objectives.states()[0].left == pytest.approx(1 - used, abs=1e-6)
 
 
-def test_a_slice_is_counted_with_its_offset_or_not_at_all(house: Make, receiver: KeepingReceiver) -> None:
+def test_a_slice_is_counted_with_its_offset_or_not_at_all(
+    house: Make, receiver: KeepingReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = house(receiver, promises=promises())
     write(made, burnt(until=70))
-    made.worker._ledger.set_next_offset = _fails  # type: ignore[method-assign]
-    with pytest.raises(RuntimeError):
-        made.worker.step(0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(made.ledger, "set_next_offset", _fails)
+        with pytest.raises(RuntimeError):
+            made.worker.step(0.0)
     assert not made.ledger.objectives.size()
     made.crash()
     made.worker.step(0.0)
