@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
+from streamdrift import cli_slo
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
     _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
+    cli_slo.add(commands.add_parser("slo", help="objectives: how much of each error budget is left, what would page"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -291,7 +293,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             return _order(options)
         case "demo":
             return app.demo(options.report)
-        case "config" | "state" | "escalate" if options.action:
+        case "config" | "state" | "escalate" | "slo" if options.action:
             return _shown(options)
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
@@ -301,6 +303,8 @@ def _shown(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
     match options.action:
+        case _ if options.command == "slo":
+            return cli_slo.run(options)
         case "check" if options.command == "escalate":
             return _check(options)
         case "show":
