@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -59,12 +59,21 @@ def status(settings: Settings, now: float, *, as_json: bool = False) -> tuple[st
         states = {state.objective: state for state in ledger.objectives.states()}
     for one in promised:
         states.setdefault(one.name, State(one.name, one.indicator.model, one.title, one.period_ms))
-    ordered = sorted(states.values(), key=lambda state: (not state.now, state.left, state.objective))
+    ordered = _ordered(states.values())
     if as_json:
         return orjson.dumps([_state(state) for state in ordered], option=orjson.OPT_INDENT_2).decode(), 0
     if not ordered:
         return "there is no objective: slo.files names none, and the ledger has none", 0
-    return "\n".join(line for state in ordered for line in _lines(state, round(now * 1000))), 0
+    return "\n".join(stands(ordered, round(now * 1000))), 0
+
+
+def stands(states: Iterable[State], now_ms: int) -> list[str]:
+    """Return how objectives stand, in lines, the one with the least left first."""
+    return [line for state in _ordered(states) for line in _lines(state, now_ms)]
+
+
+def _ordered(states: Iterable[State]) -> list[State]:
+    return sorted(states, key=lambda state: (not state.now, state.left, state.objective))
 
 
 def _state(state: State) -> dict[str, Any]:
