@@ -55,7 +55,10 @@ class Escalating:
         if why is not None:
             self.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
         promises = self._promises()
-        also = (*(() if why is not None else (changes,)), *((promises.topic,) if promises is not None else ()))
+        also = (
+            *(() if why is not None else (changes,)),
+            *((promises.topic,) if promises is not None and promises.objectives else ()),
+        )
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
@@ -88,8 +91,8 @@ class Escalating:
         found = slo_files.load(settings.slo.files)
         for warning in found.warnings:
             self.log.warning("objectives", reason=warning)
-        if not found.objectives:
-            return None
+        if not found.objectives:  # what the last ones opened is ended
+            return Promises(settings.topics.measures, ())
         why = kafka.unreadable(settings.kafka, self.clock, settings.topics.measures)
         if why is None:
             return Promises(settings.topics.measures, tuple(found.objectives))

@@ -214,7 +214,7 @@ def test_conditions_are_checked(change: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("indicator", "goal", "said"),
     [
-        ("freshness", {"value": 60}, "is 60 seconds, not 120 to 86400"),
+        ("freshness", {"value": 60}, "is 60 seconds, not 180 to 86400"),
         ("freshness", {"value": 600, "op": "lt"}, "op is not lte"),
         ("performance", {"value": 3}, "is 3; errors are counted up to 2 and to 5"),
         ("performance", {"value": -1}, "is -1; errors are counted up to 0 and to 0"),

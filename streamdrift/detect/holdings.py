@@ -179,6 +179,7 @@ class Holdings:
     def _install(self, key: Key, group: Group) -> None:
         stream, model, _ = key
         self._groups[key] = group
+        self.measuring.took_up(group)
         self._segments_of[model] += bool(group.segment)
         for dimension, value in group.segment.items():
             self._held.setdefault((stream, model), {}).setdefault(dimension, set()).add(value)

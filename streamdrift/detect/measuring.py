@@ -49,6 +49,11 @@ class Measuring:
             self._fresh.add((rows.stream, group.model))
         return group.tally.feed(rows, group, bank, self._ended)
 
+    def took_up(self, group: Group) -> None:
+        """A model's group was taken up: if it was counted, it has its place."""
+        if group.tally is not None and self._settings.slo.publish:
+            self._models.add(group.model)
+
     def settle(self) -> None:
         """Put what ended in a batch in the order of the rows that ended it."""
         self._slices += [found for _, found in sorted(self._ended, key=lambda ended: ended[0])]

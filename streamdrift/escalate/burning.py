@@ -18,6 +18,8 @@ from streamdrift.slo.indicators import FRESHNESS
 from streamdrift.slo.measures import Slice
 
 REASON, ROLE, DETECTOR = "slo_burn", "slo", "burn_rate"
+AGAIN_MS = 3_600_000
+"""What goes on is said again so often: whoever was not told of its beginning, as that was too old, is told now."""
 FEATURE = "slo."
 """What such an alert is about: this and the objective's name."""
 
@@ -192,9 +194,16 @@ def _told(one: Objective, found: Standing, before: State, state: State) -> tuple
         return [alert], replace(state, opened=message, latest=message)
     opened = Alert.from_cloudevent(before.opened.encode())
     last = Alert.from_cloudevent((before.latest or before.opened).encode())
-    if last.severity in {alert.severity, "critical"}:
-        return [], state  # as its window fills up, the bad share grows in any case: only what is graver is news
-    grown = replace(alert, updates=opened.alert_id, onset_at=min(opened.onset_at, alert.onset_at))
+    graver = last.severity not in {alert.severity, "critical"}
+    if not graver and alert.detected_at - last.detected_at < AGAIN_MS:
+        return [], state
+    grown = replace(
+        alert,
+        updates=opened.alert_id,
+        onset_at=min(opened.onset_at, alert.onset_at),
+        severity=alert.severity if graver else last.severity,
+        effect_size=opened.effect_size,  # as its window fills up, the bad share grows in any case: that is no news
+    )
     return [grown], replace(state, latest=grown.to_cloudevent().decode())
 
 

@@ -25,7 +25,8 @@ class Vigil:
 
     def is_due(self, *, caught_up: bool) -> bool:
         """Whether the clock is to be asked: while measures wait to be read, it would call old what is only unread."""
-        return caught_up and self._clock.monotonic() >= self._next
+        useful = self._promises.objectives or not self._retired
+        return bool(useful) and caught_up and self._clock.monotonic() >= self._next
 
     def look(self, burning: Burning) -> list[Alert]:
         """Return what the clock says; the first time also the ends of what fires for objectives that there are no more."""

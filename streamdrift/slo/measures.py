@@ -26,8 +26,8 @@ MESSAGE_BYTES_MAX = 1_000_000
 NULLS_BYTES_MAX = 60_000
 """What names of features whose nulls are told may take in one minute: some 2,000 of them, those with the most first; the sum has all."""
 MINUTES_MAX = 1_000
-COUNT_MAX = 2**53
-"""What JSON numbers have without loss."""
+COUNT_MAX = 2**40
+"""Millions of slices of it add up to less than a database's whole numbers have."""
 LADDER = (0.0, *(float(f"{m}e{e}") for e in range(-6, 7) for m in (1, 2, 5)))
 """Bounds of errors that are told apart, as 0, 0.001, 0.002, 0.005, 0.01 …; what is over the last one is beyond."""
 BEYOND = "inf"

@@ -27,7 +27,7 @@ OBJECTIVES_MAX = 200
 CONDITIONS_MAX = 10
 PERIOD_MS = (HOUR_MS * 24, HOUR_MS * 24 * 92)
 """Shortest and longest."""
-FRESH_S = (120.0, 86_400.0)
+FRESH_S = (180.0, 86_400.0)
 """A slice comes every two minutes, where nothing is behind."""
 PASSED_OVER = frozenset({"Service", "DataSource", "AlertNotificationTarget"})
 SEVERITIES: dict[str, Severity] = {

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from streamdrift.escalate.burning import Promises
+from streamdrift.escalate.receivers import webhook
 from streamdrift.slo.burn import Objective, pairs, rate
 from streamdrift.slo.counts import HOUR_MS
 from streamdrift.slo.indicators import FRESHNESS, VALID, Indicator
 from streamdrift.slo.measures import MINUTE_MS, Minute, Slice
 from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
+from tests.test_schemas import schema, validator
 
 TOPIC = "streamdrift.measures"
 MODEL = "flight-delay"
@@ -208,3 +212,38 @@ def test_gauges_tell_how_the_budget_stands(house: Make, receiver: KeepingReceive
     step(made, *burnt())
     assert made.count("slo_burn_rate", objective="valid") > 14
     assert 0.9 < made.count("slo_budget_left", objective="valid") < 1
+
+
+def test_pages_keep_to_the_webhook_s_schema(house: Make, receiver: KeepingReceiver) -> None:
+    made = house(receiver, promises=promises())
+    step(made, *burnt())
+    step(made, *[measured(m) for m in range(120, 180)])
+    told = schema("alert")
+    data = Draft202012Validator(told["$defs"]["data"] | {"$defs": told["$defs"]})
+    assert [page.action for page in receiver.pages] == ["trigger", "resolve"]
+    for page in receiver.pages:
+        validator("incident-webhook").validate(orjson.loads(webhook.encode(page)))
+        for listed in page.alerts:
+            data.validate(listed)
+
+
+def test_whoever_was_not_told_of_the_beginning_is_told_while_it_goes_on(house: Make, receiver: KeepingReceiver) -> None:
+    made = house(receiver, promises=promises())
+    made.clock.time += 23 * 3_600  # it began more than a day ago; the last of it did not
+    step(made, *burnt(until=90))
+    assert made.ledger.incidents.all_open()
+    assert not receiver.pages
+    step(made, *[measured(m, invalid=30) for m in range(90, 260)])
+    assert [page.action for page in receiver.pages] == ["trigger"]
+    step(made, *[measured(m, invalid=40) for m in range(260, 400)])
+    assert len(receiver.pages) == 1  # nor is anybody told again as its window fills up
+
+
+def test_without_any_objective_what_fires_is_ended(house: Make, receiver: KeepingReceiver) -> None:
+    made = house(receiver, promises=promises())
+    step(made, *burnt())
+    made.promises = Promises(TOPIC, ())
+    made.crash()
+    made.worker.step(0.0)
+    assert [page.action for page in receiver.pages] == ["trigger", "resolve"]
+    assert not made.ledger.objectives.size()
