@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
-from streamdrift import cli_slo
+from streamdrift import cli_mitigation, cli_postmortem, cli_slo
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -76,7 +76,11 @@ def parser() -> argparse.ArgumentParser:
     _add_escalate(commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out"))
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
-    _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
+    _add_incidents(
+        commands.add_parser(
+            "incidents", help="the ledger: list, show, search, ack, resolve, postmortem, actions, redrive, silence"
+        )
+    )
     cli_slo.add(commands.add_parser("slo", help="objectives: how much of each error budget is left, what would page"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
@@ -149,6 +153,7 @@ def _add_acknowledge(known: argparse.ArgumentParser) -> None:
         "--at", metavar="TIME", help="from this event time on, RFC 3339 or epoch milliseconds; now without"
     )
     known.add_argument("--changes", metavar="FILE", help="append the order to this file, not to the topic")
+    known.add_argument("--json", action="store_true", help="as one JSON document")
 
 
 def _add_incidents(incidents: argparse.ArgumentParser) -> None:
@@ -163,7 +168,9 @@ def _add_incidents(incidents: argparse.ArgumentParser) -> None:
     redriven.add_argument("incident", metavar="INCIDENT", nargs="?", help="send those of this incident again")
     redriven.add_argument("--receiver", metavar="NAME", help="those to this receiver alone")
     redriven.add_argument("--all", action="store_true", help="send all that are listed again")
+    cli_postmortem.add_commands(actions)
     _add_silence(actions.add_parser("silence", help="what is expected pages nobody: add, list, end"))
+    cli_mitigation.add(actions.add_parser("mitigate", help="what the serving side could do: show, approve, refuse"))
     for action in (shown, resolved):
         action.add_argument("incident", metavar="INCIDENT", help="its id, or the beginning of it")
     for action in (listed, shown, resolved, redriven):
@@ -321,15 +328,18 @@ def _order(options: argparse.Namespace) -> int:
     if options.command == "incidents" and options.action != "ack":
         return _incidents(options)
     if options.command != "rebaseline":
-        return app.acknowledge(app.Acknowledge(options.incident, options.new_normal, options.at, options.changes))
+        asked = app.Acknowledge(options.incident, options.new_normal, options.at, options.changes, options.json)
+        return app.acknowledge(asked)
     return app.rebaseline(app.Rebaseline(options.model, options.feature, options.segment, options.at, options.changes))
 
 
 def _incidents(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
-    if options.action == "silence":
-        return _silence(options)
+    if options.action in {"silence", "mitigate"}:
+        return _silence(options) if options.action == "silence" else cli_mitigation.run(options)
+    if options.action in cli_postmortem.LEARNING:
+        return cli_postmortem.run(options)
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return app.incidents(
         app.Incidents(

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.escalate import routes_file, slo_files
 from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation.serving import serving_of
 from streamdrift.escalate.receivers import build_receivers
 from streamdrift.escalate.worker import EscalationWorker
 from streamdrift.ports import Clock
@@ -81,6 +82,7 @@ class Escalating:
                 pulse=kafka.pulse_of(settings),
                 routes=routes,
                 promises=promises,
+                serving=serving_of(settings.escalate),
             )
             undone.pop_all()
         return made

@@ -7,9 +7,10 @@ in the ledger, with the same ``change_id``, and twice is as once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from streamdrift.escalate.acknowledgements import Acknowledgement
 from streamdrift.escalate.events import acknowledged
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation.course import acknowledge as acknowledge_at
 from streamdrift.settings import Settings
 
 FEATURES_MAX = 1_000
@@ -35,6 +37,7 @@ class Acknowledge:
     new_normal: bool = False
     at: str | None = None
     changes: str | None = None
+    as_json: bool = False
 
     def check(self) -> None:
         """Refuse what can't be meant."""
@@ -67,14 +70,30 @@ def acknowledge(options: Acknowledge, settings: Settings, now: float, publish: C
         with ledger.transaction():
             incident = incident_of(ledger, options.incident)
             found = _noted(ledger, incident, now, at if options.new_normal else None)
+            told = acknowledge_at(ledger, incident, now) if incident.is_open else []
         if found.order is None or not options.new_normal:
-            return f"{incident.incident_id}: acknowledged; it pages again if it grows, and when it is over"
+            return _said(options, incident, told, "acknowledged; it pages again if it grows, and when it is over")
         done = write(found.order, incident.model, options.changes, publish)
         ledger.acknowledgements.published(incident.incident_id)
     if options.changes == STDIO:
         return done
     order = orjson.loads(found.order)
-    return f"{incident.incident_id}: acknowledged as the new normal; {order['summary']} from {order['occurred_at']} on; {done}"
+    said = f"acknowledged as the new normal; {order['summary']} from {order['occurred_at']} on; {done}"
+    return _said(options, incident, told, said, order)
+
+
+def _said(
+    options: Acknowledge,
+    incident: Incident,
+    told: Sequence[str],
+    said: str,
+    order: dict[str, Any] | None = None,
+) -> str:
+    if not options.as_json:
+        return f"{incident.incident_id}: {said}" + (f"; the worker tells {', '.join(told)}" if told else "")
+    status = "acknowledged" if incident.status == "open" else incident.status
+    found = {"incident_id": incident.incident_id, "status": status, "done": said, "told": list(told)}
+    return orjson.dumps(found | ({"order": order} if order else {}), option=orjson.OPT_INDENT_2).decode()
 
 
 def incident_of(ledger: Ledger, given: str) -> Incident:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import islice
 
 import orjson
 from sqlalchemy import func, select
@@ -42,6 +43,14 @@ class Changes:
         rows = self._database.execute(select(changes.c.body).where(*span).order_by(changes.c.at, changes.c.change_id))
         return [_change(body) for (body,) in rows]
 
+    def deployed(self, model: str, limit: int) -> list[Change]:
+        """Return the deployments of a model that name a version, in their order: the latest, where there are more."""
+        alike = changes.c.body.contains('"kind":"deployment"', autoescape=True)  # no quote in a text stands so
+        latest = select(changes.c.body).where(alike).order_by(changes.c.at.desc(), changes.c.change_id.desc())
+        found = (_change(body) for (body,) in self._database.execute(latest))
+        mine = (c for c in found if c.kind == "deployment" and c.version and model in c.models)
+        return list(islice(mine, limit))[::-1]
+
     def known_since(self) -> int | None:
         """Event time of the oldest change that is known; None of none."""
         ((oldest,),) = self._database.execute(select(func.min(changes.c.at)))
@@ -54,4 +63,5 @@ class Changes:
 
 def _change(body: str) -> Change:
     found = orjson.loads(body)
-    return Change(**found | {"models": tuple(found["models"]), "features": tuple(found["features"])})
+    lists = {name: tuple(found[name]) for name in ("models", "features", "reads") if found.get(name) is not None}
+    return Change(**found | lists)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from streamdrift.errors import InputProblem, StreamdriftError
 from streamdrift.escalate import tables
-from streamdrift.escalate.migrations import STEPS, VERSION
+from streamdrift.escalate.migrations import VERSION, statements
 
 Upsert = _sqlite.Insert | _postgresql.Insert
 
@@ -122,7 +122,7 @@ class Database:
                 f"run the streamdrift that wrote it, or {self.place.choose}"
             )
         for step in range(version, VERSION):
-            for statement in STEPS[step]:
+            for statement in statements(step, self._connected().dialect.name):
                 self.execute(text(statement))
         if version != VERSION:
             self.execute(tables.schema.update().values(version=VERSION))

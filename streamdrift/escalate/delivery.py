@@ -10,7 +10,9 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.escalate import events
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.outbox import Delivery
+from streamdrift.escalate.mitigation.answers import Answers
+from streamdrift.escalate.mitigation.serving import NAME
+from streamdrift.escalate.outbox_rows import POSTMORTEM, Delivery, told_of
 from streamdrift.escalate.receivers.base import (
     REFERENCE_LENGTH_MAX,
     Ambiguous,
@@ -43,7 +45,9 @@ class Deliverer:
         clock: Clock,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        answers: Answers | None = None,
     ) -> None:
+        self._answers = answers
         self._ledger, self._outbox, self._receivers, self._settings = ledger, ledger.outbox, receivers, settings
         self._clock, self._metrics, self._log = clock, metrics, log
         self._paused_until: dict[str, float] = {}
@@ -57,8 +61,8 @@ class Deliverer:
                 delivery = self._outbox.due(receiver.name, self._clock.now())
                 if delivery is None:
                     break
-                self._outbox.attempting(delivery)
-                self._note(delivery, self._attempt(receiver, delivery))
+                if self._outbox.attempting(delivery):
+                    self._note(delivery, self._attempt(receiver, delivery))
                 attempts += 1
 
     def _free(self, receiver: Receiver, deadline: float) -> bool:
@@ -81,12 +85,14 @@ class Deliverer:
             said = f"delivered ({told})" if told else "delivered"
             with self._ledger.transaction():
                 self._outbox.settle(delivery, "done", said, uncertain=True, reference=named)
-                self._enter(delivery, events.delivered(*_of(delivery), attempts, named))
+                if not self._answered(delivery, told, done=True, uncertain=True):
+                    self._enter(delivery, events.delivered(*_of(delivery), attempts, named))
             self._say("page delivered", delivery, told)
         elif isinstance(outcome, Permanent) or attempts >= self._settings.attempts_max:
             with self._ledger.transaction():
                 self._outbox.settle(delivery, "dead", told, uncertain=uncertain)
-                self._enter(delivery, events.undelivered(*_of(delivery), attempts, told))
+                if not self._answered(delivery, told, done=False, uncertain=uncertain):
+                    self._enter(delivery, events.undelivered(*_of(delivery), attempts, told))
             self._metrics.deliveries.labels(delivery.receiver, "dead").inc()
             self._say("page is dead: it will not be delivered", delivery, told, level="error")
         else:
@@ -99,6 +105,13 @@ class Deliverer:
             self._paused_until[delivery.receiver] = self._clock.monotonic() + pause_s
             self._say("page not delivered yet", delivery, told, level="warning", wait_s=round(wait_s, 1))
 
+    def _answered(self, delivery: Delivery, reason: str, *, done: bool, uncertain: bool) -> bool:
+        """Whether it was for the serving side, whose answers have an effect, and entries of their own."""
+        if self._answers is None or delivery.receiver != NAME:
+            return False
+        self._answers.take(delivery.page, done=done, uncertain=uncertain, reason=reason)
+        return True
+
     def _reference(self, delivery: Delivery, outcome: Delivered) -> str | None:
         if outcome.reference is None or len(outcome.reference) <= REFERENCE_LENGTH_MAX:
             return outcome.reference
@@ -109,7 +122,7 @@ class Deliverer:
     def _enter(self, delivery: Delivery, event: Event) -> None:
         """Add to the incident's timeline."""
         at = round(self._clock.now() * 1000)
-        if self._ledger.timeline.add(delivery.incident_id, at, event.kind, event.text, event.detail) is None:
+        if self._ledger.timeline.add(told_of(delivery.incident_id), at, event.kind, event.text, event.detail) is None:
             self._metrics.limit_hits.labels("timeline_entries_max").inc()
 
     def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
@@ -132,4 +145,5 @@ class Deliverer:
 
 
 def _of(delivery: Delivery) -> tuple[str, str, str]:
-    return delivery.receiver, delivery.page.action, delivery.page.dedup_key
+    is_postmortem = delivery.incident_id.endswith(POSTMORTEM)
+    return delivery.receiver, "postmortem" if is_postmortem else delivery.page.action, delivery.page.dedup_key

@@ -11,6 +11,7 @@ from streamdrift.escalate import events, page, reading
 from streamdrift.escalate.burning import Burning
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.learnt import first_sight
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.paging import Paging
 from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
@@ -117,6 +118,7 @@ class Intake:
             self._burning.save()
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
+            self._ledger.learn(incident)
             self._paging.changed(incident)
 
     def _record(self, record: Record) -> None:
@@ -277,6 +279,8 @@ class Intake:
         above = self._upstream(incident)
         if decision.action == "open" and above is not None:
             self._note(incident.incident_id, alert.detected_at, *map(events.suspect, above.suspects))
+        if decision.page == "trigger" and incident.pages == 1:
+            self._note(incident.incident_id, alert.detected_at, *first_sight(self._ledger.past, incident, above))
         if decision.page == "resolve":
             budgets = self._ledger.objectives.states(incident.model)
             told = page.compose(incident, alert.detected_at, self._others(incident), above, budgets=budgets)

@@ -99,8 +99,46 @@ STEPS: dict[int, tuple[str, ...]] = {
         )
         """,
     ),
-    7: (),
-    8: (),
+    7: (
+        """
+        CREATE TABLE mitigations (
+          mitigation_id TEXT NOT NULL PRIMARY KEY,
+          incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE,
+          number INTEGER NOT NULL, model TEXT NOT NULL, action TEXT NOT NULL, state TEXT NOT NULL,
+          sent_at DOUBLE PRECISION, due_at DOUBLE PRECISION, body TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX mitigations_of ON mitigations (incident_id, number)",
+        "CREATE INDEX mitigations_due ON mitigations (due_at)",
+        "CREATE INDEX mitigations_model ON mitigations (model)",
+    ),
+    8: (
+        """
+        CREATE TABLE past (
+          incident_id TEXT NOT NULL PRIMARY KEY, model_key TEXT NOT NULL, feature_key TEXT NOT NULL, model TEXT NOT NULL,
+          severity TEXT NOT NULL, onset_at BIGINT NOT NULL, resolved_at BIGINT NOT NULL, headline TEXT NOT NULL,
+          marks TEXT NOT NULL, ending TEXT NOT NULL, words TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX past_model ON past (model_key, resolved_at)",
+        "CREATE INDEX past_feature ON past (feature_key, resolved_at)",
+        """
+        CREATE TABLE causes (
+          incident_id TEXT NOT NULL PRIMARY KEY, at BIGINT NOT NULL, change_id TEXT, kind TEXT, body TEXT NOT NULL,
+          seq INTEGER
+        )
+        """,
+        """
+        CREATE TABLE actions (
+          action_id TEXT NOT NULL PRIMARY KEY, incident_id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
+          title TEXT NOT NULL, body TEXT NOT NULL, rule TEXT NOT NULL, cites TEXT NOT NULL, state TEXT NOT NULL,
+          reason TEXT NOT NULL, changed_at DOUBLE PRECISION NOT NULL, ticket TEXT, ticket_status TEXT,
+          look_at DOUBLE PRECISION NOT NULL
+        )
+        """,
+        "CREATE INDEX actions_incident ON actions (incident_id)",
+        "CREATE INDEX actions_look ON actions (state, look_at)",
+    ),
     9: (
         """
         CREATE TABLE slo_counts (
@@ -117,3 +155,39 @@ STEPS: dict[int, tuple[str, ...]] = {
     ),
 }
 """What makes the next version of each."""
+
+OF_ONE: dict[tuple[int, str], tuple[str, ...]] = {
+    (7, "sqlite"): (  # which can't change a CHECK
+        """
+        CREATE TABLE outbox_with_actions (
+          sequence INTEGER PRIMARY KEY AUTOINCREMENT, delivery_id TEXT NOT NULL UNIQUE,
+          incident_id TEXT NOT NULL, receiver TEXT NOT NULL, action TEXT NOT NULL,
+          dedup_key TEXT NOT NULL, payload BLOB NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+          uncertain INTEGER NOT NULL DEFAULT 0, created_at REAL NOT NULL, next_attempt_at REAL NOT NULL,
+          outcome TEXT NOT NULL DEFAULT '', reported INTEGER NOT NULL DEFAULT 0,
+          CHECK (action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert')),
+          CHECK (state IN ('pending', 'done', 'dead'))
+        )
+        """,
+        """
+        INSERT INTO outbox_with_actions
+        SELECT sequence, delivery_id, incident_id, receiver, action, dedup_key, payload, state, attempts, uncertain,
+        created_at, next_attempt_at, outcome, reported FROM outbox ORDER BY sequence
+        """,
+        "DROP TABLE outbox",
+        "ALTER TABLE outbox_with_actions RENAME TO outbox",
+        "CREATE INDEX outbox_pending ON outbox (receiver, dedup_key, sequence) WHERE state = 'pending'",
+        "CREATE INDEX outbox_incident ON outbox (incident_id, receiver)",
+        "CREATE INDEX outbox_lately ON outbox (receiver, created_at)",
+    ),
+    (7, "postgresql"): (
+        "ALTER TABLE outbox DROP CONSTRAINT outbox_action_check",
+        "ALTER TABLE outbox ADD CHECK (action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert'))",
+    ),
+}
+"""What a step does in one of the databases alone, after all else."""
+
+
+def statements(step: int, dialect: str) -> tuple[str, ...]:
+    """Return the SQL of one step for a database."""
+    return STEPS[step] + OF_ONE.get((step, dialect), ())

@@ -12,7 +12,10 @@ from streamdrift.escalate.budgets import described as described_budgets
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.mitigation import told as could
+from streamdrift.escalate.mitigation.states import Mitigation
 from streamdrift.escalate.objectives import State
+from streamdrift.escalate.postmortem.likeness import Likeness
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
@@ -31,6 +34,8 @@ def compose(
     upstream: Upstream | None = None,
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
+    mitigations: Sequence[Mitigation] = (),
+    like: Likeness | None = None,
     budgets: Sequence[State] = (),
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
@@ -47,6 +52,10 @@ def compose(
         What its headline begins with, such as that nobody has acknowledged.
     on_call
         Who is called: ``list``, ``name`` and handles of each.
+    mitigations
+        What could be done about it, and is: a line each, before what explains it.
+    like
+        A past incident that it is like.
     budgets
         How the model's objectives stand.
     """
@@ -61,6 +70,11 @@ def compose(
     told = described(incident) | ({"on_call": list(on_call)} if on_call else {})
     if upstream is not None:
         told |= upstream.to_json() | {"explanation": [*told["explanation"], *upstream.sentences]}
+    if mitigations:
+        told["explanation"] = [*map(could.line, mitigations), *told["explanation"]]
+        told["mitigations"] = [could.to_json(one) for one in mitigations]
+    if like is not None:
+        told |= {"seen_before": like.to_json(), "explanation": [*told["explanation"], like.sentence]}
     if left := described_budgets(budgets, at):
         told |= {"budgets": left, "explanation": [*told["explanation"], *(budget["text"] for budget in left)]}
     line = preface + headline(incident, others)

@@ -17,10 +17,13 @@ from streamdrift.escalate.gathered import Held
 from streamdrift.escalate.hush import Hush
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation import told as mitigation_told
+from streamdrift.escalate.mitigation.course import Course
+from streamdrift.escalate.mitigation.states import Mitigation
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
-from streamdrift.escalate.suspects import Upstream, upstream
+from streamdrift.escalate.suspects import Upstream, kinds, upstream
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
@@ -94,6 +97,7 @@ class Paging:
         self._changed: list[Incident] = []
         self._calls: list[Call] = []
         self.paged = Paged()
+        self.course = Course(ledger, desk.settings, now)
 
     # Alerts ----------------------------------------------------------------------------------------------------------
 
@@ -129,8 +133,8 @@ class Paging:
         """Whether ``round`` has anything to do; asked without a transaction."""
         return self._ledger.brings(self._now, self._desk.settings.storm_summary_s)
 
-    def round(self) -> None:
-        """Take in what has become due."""
+    def round(self, *, caught_up: bool = False) -> None:
+        """Take in what has become due; ``caught_up`` is as ``Course.round`` has it."""
         for incident_id, at, why in self._ledger.withheld.due(self._now, CHECKS_PER_ROUND_MAX):
             self._look_again(self._ledger.incidents.get(incident_id), incident_id, at, why)
         for step in self._ledger.escalations.due(self._now, STEPS_PER_ROUND_MAX):
@@ -140,6 +144,20 @@ class Paging:
                 self._sum_up(receiver)
         for receiver, made_id in self._ledger.gathered.over():
             self._end_summary(receiver, made_id)
+        for mitigation, incident in self.course.round(caught_up=caught_up):
+            self._no_help(mitigation, incident)
+
+    def _no_help(self, mitigation: Mitigation, incident: Incident) -> None:
+        """Call for an incident that is open again, as what was done about it ended without help, under a key of its own."""
+        said = mitigation_told.news(mitigation)
+        if why := self._hush.why(incident):
+            self._note(
+                incident, Event("silenced", f"a page is withheld ({said.removesuffix(': ')}): {why}", {"why": why})
+            )
+            return
+        at, key = round(self._now * 1000), f"{incident.incident_id}.m{mitigation.number}.{mitigation.state}"
+        self._note(incident, Event("paged", f"paged: {said}{headline(incident)}", {"dedup_key": key}))
+        self._call(incident, at, key, said)
 
     def _waited(self, since: float, patience_s: float) -> bool:
         return not since <= self._now < since + patience_s  # a clock that was set back has waited, too
@@ -206,6 +224,11 @@ class Paging:
         self._forget(incident.incident_id)
         for event in told:
             self._note(incident, event, at)
+        self.course.propose(incident)
+        self._call(incident, at, incident.dedup_keys[-1])
+
+    def _call(self, incident: Incident, at: int, key: str, preface: str = "") -> None:
+        """Let the receivers be told that its routes name, and plan their steps."""
         taken = legs(self._desk.routes.route, self._labels(incident), self._desk.receivers)
         self._plan(incident, at, taken)
         who: dict[str, dict[str, None]] = {}
@@ -214,8 +237,7 @@ class Paging:
                 who.setdefault(receiver, {}).update({leg.on_call: None} if leg.on_call else {})
         if not who:
             self._say("page to nobody, as its route says", incident, routes=[leg.route for leg in taken])
-        key = incident.dedup_keys[-1]
-        self._calls += [Call(incident, receiver, key, at, tuple(lists)) for receiver, lists in who.items()]
+        self._calls += [Call(incident, receiver, key, at, tuple(lists), preface) for receiver, lists in who.items()]
 
     def _plan(self, incident: Incident, at: int, taken: Iterable[Leg]) -> None:
         steps = sorted((step for leg in taken for step in leg.steps), key=lambda step: step.after_s)
@@ -269,8 +291,10 @@ class Paging:
     def _put(self, call: Call) -> None:
         called = self._people(call.on_call)
         others = self._ledger.incidents.going(call.incident.model) - 1
-        above, budgets = self._above(call.incident), self._ledger.objectives.states(call.incident.model)
-        payload = page.compose(call.incident, call.at, others, above, call.preface, called, budgets)
+        above, could = self._above(call.incident), self.course.of_page(call.incident.incident_id)
+        like = next(iter(self._ledger.past.like(call.incident, kinds(above))), None)
+        budgets = self._ledger.objectives.states(call.incident.model)
+        payload = page.compose(call.incident, call.at, others, above, call.preface, called, could, like, budgets)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 

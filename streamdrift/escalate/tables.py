@@ -146,7 +146,7 @@ outbox = Table(
     Column("next_attempt_at", SECONDS, nullable=False),
     Column("outcome", Words, nullable=False, server_default=""),
     Column("reported", Integer, nullable=False, server_default="0"),
-    CheckConstraint("action IN ('trigger', 'resolve')"),
+    CheckConstraint("action IN ('trigger', 'acknowledge', 'resolve', 'mitigate', 'revert')"),
     CheckConstraint("state IN ('pending', 'done', 'dead')"),
     sqlite_autoincrement=True,
 )
@@ -257,6 +257,77 @@ gathered = Table(
     Column("preface", Words, nullable=False),
     Column("on_call", Words, nullable=False),
 )
+
+# Mitigation: what the serving side was offered to do, is to do, or did. ``due_at`` is when its state lasts no longer.
+
+mitigations = Table(
+    "mitigations",
+    METADATA,
+    Column("mitigation_id", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sent_at", DOUBLE_PRECISION),
+    Column("due_at", DOUBLE_PRECISION),
+    Column("body", Words, nullable=False),
+)
+Index("mitigations_of", mitigations.c.incident_id, mitigations.c.number)
+Index("mitigations_due", mitigations.c.due_at)
+Index("mitigations_model", mitigations.c.model)
+# What is learnt of incidents outlasts them: none of these hangs on an incident's row. Keys are digests, for an index of PostgreSQL
+# takes no text of 2,000 characters.
+
+past = Table(
+    "past",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("model_key", Text, nullable=False),
+    Column("feature_key", Text, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("onset_at", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger, nullable=False),
+    Column("headline", Words, nullable=False),
+    Column("marks", Words, nullable=False),
+    Column("ending", Words, nullable=False),
+    Column("words", Words, nullable=False),
+)
+Index("past_model", past.c.model_key, past.c.resolved_at)
+Index("past_feature", past.c.feature_key, past.c.resolved_at)
+
+causes = Table(
+    "causes",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("change_id", Words),
+    Column("kind", Words),
+    Column("body", Words, nullable=False),
+    Column("seq", Integer),
+)
+
+actions = Table(
+    "actions",
+    METADATA,
+    Column("action_id", Text, primary_key=True),
+    Column("incident_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("body", Words, nullable=False),
+    Column("rule", Words, nullable=False),
+    Column("cites", Words, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("changed_at", DOUBLE_PRECISION, nullable=False),
+    Column("ticket", Words),
+    Column("ticket_status", Words),
+    Column("look_at", DOUBLE_PRECISION, nullable=False),
+)
+Index("actions_incident", actions.c.incident_id)
+Index("actions_look", actions.c.state, actions.c.look_at)
 
 # Objectives: what was counted is kept by a digest of what it is of; it goes when no window needs it any more.
 

@@ -19,10 +19,12 @@ from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.intake import Feed, Intake, Taken
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.paging import LIMIT, Desk, Paged, Paging
+from streamdrift.escalate.mitigation.answers import Answers
+from streamdrift.escalate.paging import LIMIT, Desk, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
+from streamdrift.escalate.tickets import Tickets
 from streamdrift.escalate.vigil import Vigil
 from streamdrift.escalate.watch import Watch
 from streamdrift.events.inference import Limits
@@ -56,6 +58,8 @@ class EscalationWorker:
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
     routes
         Who is told of what; without them everybody of everything.
+    serving
+        The serving side, from ``mitigation.serving``; without it nothing is offered.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
     promises
@@ -77,20 +81,25 @@ class EscalationWorker:
         pulse: Pulse | None = None,
         routes: Routes | None = None,
         promises: Promises | None = None,
+        serving: Receiver | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
         self._log = structlog.get_logger("streamdrift").bind(stage=STAGE) if log is None else log
-        self._deliverer = Deliverer(ledger, self._receivers, settings.escalate.retry, clock, metrics, self._log)
+        self._answers = Answers(ledger, settings.escalate, clock, metrics, self._log)
+        told = (*self._receivers, *([serving] if serving is not None else []))
+        self._deliverer = Deliverer(ledger, told, settings.escalate.retry, clock, metrics, self._log, self._answers)
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._vigil = Vigil(promises, ledger, clock, metrics) if promises is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
+        self._tickets = Tickets.of(ledger, settings.escalate, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
         self._prune()
-        retired = ledger.outbox.retire(self._names)
+        self._answers.start()
+        retired = ledger.outbox.retire(tuple(receiver.name for receiver in told))
         if retired:
             self._log.error("deliveries to receivers that are no longer set up are dead", deliveries=retired)
         if not self._receivers:
@@ -109,15 +118,17 @@ class EscalationWorker:
         try:
             records = self._source.poll(self._settings.kafka.poll_records_max, timeout_s)
         except Retriable:
-            self._round()
+            self._round(caught_up=False)
             self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
             raise
         if records:
             self._take(records)
         self._look()
-        self._round()
+        self._round(caught_up=self._has_all())
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         self._fallback.report()
+        if self._tickets is not None:
+            self._tickets.step()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()
@@ -163,6 +174,7 @@ class EscalationWorker:
             burning = self._vigil.burning() if self._vigil is not None else None
             intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed, burning)
             taken = intake.take(records)
+            paging.course.took(taken.decided)
             paging.finish()
             self._refuse(taken)
         try:
@@ -175,22 +187,27 @@ class EscalationWorker:
         self._metrics.stage_seconds.labels(STAGE).observe(self._clock.monotonic() - began)
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
-        self._tell_paged(paging.paged)
+        self._tell_paged(paging)
         if self._vigil is not None:
             self._vigil.measure()
+
+    def _has_all(self) -> bool:
+        """Whether every alert that there is was taken: of a source that has no partitions yet nothing is known."""
+        lag = self._source.lag()
+        return bool(lag) and not any(lag.values())
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())
 
-    def _round(self) -> None:
-        """What is due by time alone: steps, pages whose silence is over, summaries."""
+    def _round(self, *, caught_up: bool) -> None:
+        """What is due by time alone: steps, pages whose silence is over, summaries, mitigations."""
         if not self._paging().is_due():
             return
         with self._ledger.transaction():
             paging = self._paging()
-            paging.round()
+            paging.round(caught_up=caught_up)
             paging.finish()
-        self._tell_paged(paging.paged)
+        self._tell_paged(paging)
 
     def _look(self) -> None:
         """Let what detection's heartbeat says open or end an incident."""
@@ -200,21 +217,23 @@ class EscalationWorker:
             with self._ledger.transaction():
                 paging = self._paging()
                 taken = Intake(self._ledger, paging, self._settings.escalate, self._clock.now()).alone(alerts)
+                paging.course.took(taken.decided)
                 paging.finish()
             self._tell(taken)
-            self._tell_paged(paging.paged)
+            self._tell_paged(paging)
 
     def _look_at_objectives(self) -> None:
         """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
-        if self._vigil is None or not self._vigil.is_due(caught_up=self.caught_up()):
+        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_all()):
             return
         with self._ledger.transaction():
             paging, burning = self._paging(), self._vigil.burning()
             intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), None, burning)
             taken = intake.alone(self._vigil.look(burning))
+            paging.course.took(taken.decided)
             paging.finish()
         self._tell(taken)
-        self._tell_paged(paging.paged)
+        self._tell_paged(paging)
         self._vigil.measure()
 
     def _refuse(self, taken: Taken) -> None:
@@ -274,7 +293,9 @@ class EscalationWorker:
             self._metrics.limit_hits.labels("open_incidents_per_model_max").inc()
             self._log.warning("too many open incidents of one model: put aside", incident=incident.incident_id)
 
-    def _tell_paged(self, paged: Paged) -> None:
+    def _tell_paged(self, paging: Paging) -> None:
+        paged = paging.paged
+        self._answers.tell(paging.course)
         if paged.untold:
             self._metrics.limit_hits.labels("timeline_entries_max").inc(paged.untold)
         for event, fields in paged.said:

@@ -5,6 +5,7 @@ Wire contract: ``docs/schemas/change-event.schema.json``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamdrift.errors import Rejected
@@ -15,11 +16,20 @@ from streamdrift.ports import Record
 
 REBASELINE = "rebaseline"
 """The kind that is an order to us: references in its scope are learned anew."""
+_TEXTS = ("change_id", "kind", "summary", "link", "author")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One decoded change; empty scope lists mean "everything"."""
+    """One decoded change; empty scope lists mean "everything".
+
+    Attributes
+    ----------
+    version
+        Of a deployment: the model's version from then on.
+    reads
+        Of a deployment: the features that this version reads; None where it doesn't say.
+    """
 
     change_id: str
     time: int
@@ -30,6 +40,8 @@ class Change:
     segments: dict[str, str]
     link: str | None
     author: str | None
+    version: str | None = None
+    reads: tuple[str, ...] | None = None
 
 
 def decode(record: Record, limits: Limits) -> Change:
@@ -42,7 +54,7 @@ def decode(record: Record, limits: Limits) -> Change:
     """
     event = cloudevents.unwrap(strict_json.loads(record.value, limits.max_event_bytes), record.headers)
     longest = limits.text_length_max
-    texts = {name: fields.text(event, name, longest) for name in ("change_id", "kind", "summary", "link", "author")}
+    texts = {name: fields.text(event, name, longest) for name in _TEXTS}
     scope = fields.mapping(event, "scope")
     moment = event.get("occurred_at")
     for name in ("change_id", "kind", "summary"):
@@ -58,6 +70,8 @@ def decode(record: Record, limits: Limits) -> Change:
         fields.segments(scope, longest, limits.segments_per_event_max),
         texts["link"],
         texts["author"],
+        _version(event, longest),
+        _reads(event.get("reads"), longest),
     )
 
 
@@ -67,3 +81,20 @@ def _names(value: object, longest: int) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise Rejected("wrong_type", "scope.models and scope.features are lists of text")
     return tuple(v[:longest] for v in value)
+
+
+# These two came later: what producers had of their own under these names is no reason to lose a suspect.
+
+
+def _version(event: Mapping[str, object], longest: int) -> str | None:
+    try:
+        return fields.text(event, "version", longest) or None
+    except Rejected:
+        return None
+
+
+def _reads(value: object, longest: int) -> tuple[str, ...] | None:
+    try:
+        return None if value is None else _names(value, longest)
+    except Rejected:
+        return None

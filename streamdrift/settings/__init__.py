@@ -15,6 +15,7 @@ from streamdrift.settings.escalation import EscalateSettings, RetrySettings
 from streamdrift.settings.fields import secret_values
 from streamdrift.settings.identity import config_hash
 from streamdrift.settings.load import Loaded, load
+from streamdrift.settings.mitigation import MitigationSettings
 from streamdrift.settings.overrides import SeriesSettings, for_series
 from streamdrift.settings.receivers import (
     AlertmanagerSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "LabelSettings",
     "Loaded",
     "MarkdownSettings",
+    "MitigationSettings",
     "Override",
     "PageHinkleySettings",
     "PagerDutySettings",

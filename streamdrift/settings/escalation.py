@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from streamdrift.settings.mitigation import MitigationSettings
 from streamdrift.settings.receivers import (
     AlertmanagerSettings,
     AppriseSettings,
@@ -70,6 +71,7 @@ class EscalateSettings(Section):
     pages_unlimited: tuple[str, ...] = ()
     """Receivers that are told of each incident, however many there are: what groups by itself, such as `alertmanager`."""
     retry: RetrySettings = RetrySettings()
+    mitigation: MitigationSettings = MitigationSettings()
     pagerduty: PagerDutySettings = PagerDutySettings()
     webhook: WebhookSettings = WebhookSettings()
     slack: SlackSettings = SlackSettings()

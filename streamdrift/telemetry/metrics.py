@@ -82,6 +82,7 @@ class Metrics:
         )
         self.incidents = self._counter("incidents", "Decisions on incidents.", "action", "reason")
         self.deliveries = self._counter("deliveries", "Attempts to deliver a page.", "receiver", "outcome")
+        self.mitigations = self._counter("mitigations", "Mitigations, by what became of them.", "action", "state")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the page that has waited longest.")
         self.budget_left = self._gauge(

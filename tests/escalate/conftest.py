@@ -33,6 +33,8 @@ MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
 DROP TABLE slo_counts; DROP TABLE slo_slices; DROP TABLE slo_standings;
+DROP TABLE mitigations;
+DROP TABLE past; DROP TABLE causes; DROP TABLE actions;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
@@ -167,6 +169,7 @@ class House:
     outbox_max: int = 10_000
     pulse: Pulse | None = None
     log: FilteringBoundLogger | None = None
+    serving: Receiver | None = None
     routes: Routes | None = None
     promises: Promises | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
@@ -192,6 +195,7 @@ class House:
             pulse=self.pulse,
             routes=self.routes,
             promises=self.promises,
+            serving=self.serving,
         )
 
     def crash(self) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import inspect
 from streamdrift.errors import InputProblem
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.migrations import STEPS, VERSION
+from streamdrift.escalate.migrations import STEPS, VERSION, statements
 from streamdrift.escalate.policy import apply
 from streamdrift.ports import Partition
 from streamdrift.settings import EscalateSettings
@@ -60,7 +60,7 @@ def old(path: Path, version: int) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     connection.executescript(FIRST)
     for step in range(1, version):
-        for statement in STEPS[step]:
+        for statement in statements(step, "sqlite"):
             connection.execute(statement)
     connection.execute("UPDATE schema SET version = ?", [version])
     connection.commit()

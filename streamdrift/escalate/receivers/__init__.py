@@ -32,7 +32,11 @@ from streamdrift.escalate.receivers.webhook import Webhook
 from streamdrift.settings import EscalateSettings, Settings
 from streamdrift.telemetry import Metrics
 
+ACKNOWLEDGING = frozenset({PagerDuty.name})
+"""Receivers that make something of an acknowledgement."""
+
 __all__ = [
+    "ACKNOWLEDGING",
     "Alertmanager",
     "Ambiguous",
     "Apprise",

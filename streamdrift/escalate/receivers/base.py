@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
-Action = Literal["trigger", "acknowledge", "resolve"]
+Action = Literal["trigger", "acknowledge", "resolve", "mitigate", "revert"]
+"""What a page is for. The last two go to the serving side alone (``mitigation.serving``)."""
 
 REFERENCE_LENGTH_MAX = 500
 """A longer one is not kept: half a key is none."""

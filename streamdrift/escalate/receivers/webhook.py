@@ -10,14 +10,45 @@ import hmac
 from base64 import b64decode, b64encode
 
 import orjson
+from pydantic import SecretStr
 
 from streamdrift.alerts import rfc3339
 from streamdrift.escalate.receivers.base import Outcome, Page
-from streamdrift.escalate.receivers.http import HttpDoor, outcome
+from streamdrift.escalate.receivers.http import Answer, Failure, HttpDoor, outcome
 from streamdrift.settings import WebhookSettings
 
 TYPE = "io.streamdrift.incident.v1"
 PREFIX = "whsec_"
+
+
+class SignedDoor:
+    """One URL, to which what is posted is signed.
+
+    Parameters
+    ----------
+    secret
+        ``whsec_`` and base64, or plain text; without one nothing is signed.
+    timeout_s, private
+        As ``HttpDoor`` has them.
+    """
+
+    def __init__(self, url: str, secret: SecretStr | None, timeout_s: float, *, private: bool = True) -> None:
+        text = None if secret is None else secret.get_secret_value()
+        self._key = None if text is None else signing_key(text)
+        spellings = [] if text is None else [text, text.removeprefix(PREFIX), signing_key(text).decode("latin-1")]
+        self._door = HttpDoor(url, timeout_s, spellings, private=private)
+
+    @property
+    def place(self) -> str:
+        """What may be told of the URL."""
+        return self._door.place
+
+    def post(self, message_id: str, body: bytes, now: float) -> Answer | Failure:
+        """Post once; see ``HttpDoor.ask``."""
+        headers = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": str(int(now))}
+        if self._key is not None:
+            headers["webhook-signature"] = signature(self._key, message_id, int(now), body)
+        return self._door.post(body, headers, now)
 
 
 class Webhook:
@@ -32,27 +63,14 @@ class Webhook:
     def __init__(self, settings: WebhookSettings, *, private: bool = True) -> None:
         if settings.url is None:
             raise ValueError("a webhook needs a url")
-        secret = settings.secret.get_secret_value() if settings.secret is not None else None
-        self._secret = None if secret is None else signing_key(secret)
-        spellings = (
-            [] if secret is None else [secret, secret.removeprefix(PREFIX), signing_key(secret).decode("latin-1")]
-        )
-        self._door = HttpDoor(settings.url, settings.timeout_s, spellings, private=private)
+        self._door = SignedDoor(settings.url, settings.secret, settings.timeout_s, private=private)
 
     def __repr__(self) -> str:
         return f"Webhook({self._door.place})"
 
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
-        body = encode(page)
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": page.delivery_id,
-            "webhook-timestamp": str(int(now)),
-        }
-        if self._secret is not None:
-            headers["webhook-signature"] = signature(self._secret, page.delivery_id, int(now), body)
-        return outcome(self._door.post(body, headers, now))
+        return outcome(self._door.post(page.delivery_id, encode(page), now))
 
 
 def encode(page: Page) -> bytes:
