@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
-from streamdrift import cli_mitigation, cli_postmortem
+from streamdrift import cli_mitigation, cli_postmortem, cli_slo
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
             "incidents", help="the ledger: list, show, search, ack, resolve, postmortem, actions, redrive, silence"
         )
     )
+    cli_slo.add(commands.add_parser("slo", help="objectives: how much of each error budget is left, what would page"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -299,7 +300,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             return _order(options)
         case "demo":
             return app.demo(options.report)
-        case "config" | "state" | "escalate" if options.action:
+        case "config" | "state" | "escalate" | "slo" if options.action:
             return _shown(options)
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
@@ -309,6 +310,8 @@ def _shown(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
     match options.action:
+        case _ if options.command == "slo":
+            return cli_slo.run(options)
         case "check" if options.command == "escalate":
             return _check(options)
         case "show":

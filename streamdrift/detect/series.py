@@ -152,6 +152,11 @@ class Series:
         return self._learning is not None and self._kind is not None and self._values is None
 
     @property
+    def drifts(self) -> bool | None:
+        """Whether an alert that somebody was told of is open; None while it is learned what is normal."""
+        return None if self._kind is None else bool(self._open.opened)
+
+    @property
     def heat(self) -> float | None:
         """How far the current window is from the reference, 0 to 1; None while learning."""
         if self._kind is None:

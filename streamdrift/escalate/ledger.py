@@ -22,6 +22,7 @@ from streamdrift.escalate.gathered import Gathered, has_waited, is_over
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.mitigation.rows import Mitigations, is_due
+from streamdrift.escalate.objectives import Objectives
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.outbox_rows import POSTMORTEM
 from streamdrift.escalate.past import PAST_KEPT_S, PastIncidents
@@ -71,6 +72,7 @@ class Ledger:
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
         self.mitigations = Mitigations(self._database)
         self.escalations, self.gathered = Escalations(self._database), Gathered(self._database)
+        self.objectives = Objectives(self._database)
         self.past, self.causes, self.actions = (
             PastIncidents(self._database),
             Causes(self._database),
@@ -163,6 +165,7 @@ class Ledger:
             self._database.execute(gone)
             self.changes.prune(round(before * 1000))
             self.silences.prune(before)
+            self.objectives.prune(now)
             self.causes.prune()
             self._database.execute(timeline.delete().where(~exists().where(_of(timeline))))
             told = references.delete().where(~exists().where(_of(references)), ~exists().where(_of_postmortem()))

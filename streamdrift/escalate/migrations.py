@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 9
+VERSION = 10
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -138,6 +138,20 @@ STEPS: dict[int, tuple[str, ...]] = {
         """,
         "CREATE INDEX actions_incident ON actions (incident_id)",
         "CREATE INDEX actions_look ON actions (state, look_at)",
+    ),
+    9: (
+        """
+        CREATE TABLE slo_counts (
+          indicator TEXT NOT NULL, width INTEGER NOT NULL, at BIGINT NOT NULL, good BIGINT NOT NULL,
+          total BIGINT NOT NULL, PRIMARY KEY (indicator, width, at)
+        )
+        """,
+        "CREATE TABLE slo_slices (slice_id TEXT NOT NULL, at DOUBLE PRECISION NOT NULL, PRIMARY KEY (slice_id))",
+        """
+        CREATE TABLE slo_standings (
+          objective TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (objective)
+        )
+        """,
     ),
 }
 """What makes the next version of each."""

@@ -8,11 +8,13 @@ from typing import Any
 import orjson
 
 from streamdrift.alerts import Alert, rfc3339
+from streamdrift.escalate.budgets import described as described_budgets
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.mitigation import told as could
 from streamdrift.escalate.mitigation.states import Mitigation
+from streamdrift.escalate.objectives import State
 from streamdrift.escalate.postmortem.likeness import Likeness
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
@@ -34,6 +36,7 @@ def compose(
     on_call: Sequence[dict[str, str]] = (),
     mitigations: Sequence[Mitigation] = (),
     like: Likeness | None = None,
+    budgets: Sequence[State] = (),
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
 
@@ -53,6 +56,8 @@ def compose(
         What could be done about it, and is: a line each, before what explains it.
     like
         A past incident that it is like.
+    budgets
+        How the model's objectives stand.
     """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -70,6 +75,8 @@ def compose(
         told["mitigations"] = [could.to_json(one) for one in mitigations]
     if like is not None:
         told |= {"seen_before": like.to_json(), "explanation": [*told["explanation"], like.sentence]}
+    if left := described_budgets(budgets, at):
+        told |= {"budgets": left, "explanation": [*told["explanation"], *(budget["text"] for budget in left)]}
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

@@ -293,9 +293,8 @@ class Paging:
         others = self._ledger.incidents.going(call.incident.model) - 1
         above, could = self._above(call.incident), self.course.of_page(call.incident.incident_id)
         like = next(iter(self._ledger.past.like(call.incident, kinds(above))), None)
-        payload = page.compose(
-            call.incident, call.at, others, above, call.preface, called, mitigations=could, like=like
-        )
+        budgets = self._ledger.objectives.states(call.incident.model)
+        payload = page.compose(call.incident, call.at, others, above, call.preface, called, could, like, budgets)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 

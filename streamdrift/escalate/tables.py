@@ -328,3 +328,30 @@ actions = Table(
 )
 Index("actions_incident", actions.c.incident_id)
 Index("actions_look", actions.c.state, actions.c.look_at)
+
+# Objectives: what was counted is kept by a digest of what it is of; it goes when no window needs it any more.
+
+slo_counts = Table(
+    "slo_counts",
+    METADATA,
+    Column("indicator", Text, primary_key=True),
+    Column("width", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("good", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+)
+
+slo_slices = Table(
+    "slo_slices",
+    METADATA,
+    Column("slice_id", Text, primary_key=True),
+    Column("at", DOUBLE_PRECISION, nullable=False),
+)
+
+slo_standings = Table(
+    "slo_standings",
+    METADATA,
+    Column("objective", Text, primary_key=True),
+    Column("model", Words, nullable=False),
+    Column("state", Words, nullable=False),
+)

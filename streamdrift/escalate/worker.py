@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
@@ -24,6 +25,7 @@ from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.tickets import Tickets
+from streamdrift.escalate.vigil import Vigil
 from streamdrift.escalate.watch import Watch
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
@@ -62,6 +64,8 @@ class EscalationWorker:
         The serving side, from ``mitigation.serving``; without it nothing is offered.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
+    promises
+        Objectives, where the source has measures, too; without any none are kept.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class EscalationWorker:
         changes: bool = False,
         pulse: Pulse | None = None,
         routes: Routes | None = None,
+        promises: Promises | None = None,
         serving: Receiver | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
@@ -88,6 +93,7 @@ class EscalationWorker:
         self._deliverer = Deliverer(ledger, told, settings.escalate.retry, clock, metrics, self._log, self._answers)
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
+        self._vigil = Vigil(promises, ledger, clock, metrics) if promises is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._tickets = Tickets.of(ledger, settings.escalate, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
@@ -168,7 +174,8 @@ class EscalationWorker:
         began = self._clock.monotonic()
         with self._ledger.transaction():
             paging = self._paging()
-            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed)
+            burning = self._vigil.burning() if self._vigil is not None else None
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed, burning)
             taken = intake.take(records)
             paging.course.took(taken.decided)
             paging.finish()
@@ -184,6 +191,8 @@ class EscalationWorker:
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
         self._tell_paged(paging)
+        if self._vigil is not None:
+            self._vigil.measure()
 
     def _has_all(self, *, reached: bool = True) -> bool:
         """Whether every alert that there is was taken, or has been waited for as long as it takes to verify a mitigation.
@@ -211,6 +220,7 @@ class EscalationWorker:
 
     def _look(self) -> None:
         """Let what detection's heartbeat says open or end an incident."""
+        self._look_at_objectives()
         alerts = self._watch.alerts() if self._watch is not None else []
         if alerts:
             with self._ledger.transaction():
@@ -220,6 +230,20 @@ class EscalationWorker:
                 paging.finish()
             self._tell(taken)
             self._tell_paged(paging)
+
+    def _look_at_objectives(self) -> None:
+        """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
+        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_all()):
+            return
+        with self._ledger.transaction():
+            paging, burning = self._paging(), self._vigil.burning()
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), None, burning)
+            taken = intake.alone(self._vigil.look(burning))
+            paging.course.took(taken.decided)
+            paging.finish()
+        self._tell(taken)
+        self._tell_paged(paging)
+        self._vigil.measure()
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""
@@ -238,8 +262,9 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
-            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
+            self._log.warning(
+                f"not {self._said(record)}; passed over", reason=error.reason, detail=error.detail, **position
+            )
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -258,6 +283,11 @@ class EscalationWorker:
                 self._metrics.limit_hits.labels("series_per_incident_max").inc()
         self._metrics.duplicates.labels(STAGE).inc(taken.seen)
         self._tell_limits(taken)
+
+    def _said(self, record: Record) -> str:
+        """What a record should have been."""
+        topics = self._settings.topics
+        return {topics.alerts: "an alert", topics.measures: "measures"}.get(record.partition.name, "a change event")
 
     def _tell_limits(self, taken: Taken) -> None:
         if taken.changes:
