@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
+from streamdrift import cli_changes
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -76,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
     _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
+    cli_changes.add(
+        commands.add_parser("changes", help="upstream changes: take them over HTTP, or tell of one"), _Parser
+    )
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -287,7 +291,7 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
-        case "rebaseline" | "acknowledge" | "incidents":
+        case "rebaseline" | "acknowledge" | "incidents" | "changes":
             return _order(options)
         case "demo":
             return app.demo(options.report)
@@ -314,6 +318,8 @@ def _shown(options: argparse.Namespace) -> int:
 def _order(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
+    if options.command == "changes":
+        return cli_changes.run(options)
     if options.command == "incidents" and options.action != "ack":
         return _incidents(options)
     if options.command != "rebaseline":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shlex
@@ -120,7 +121,8 @@ class Cluster:
         found = {f"STREAMDRIFT_KAFKA__{name.upper()}": str(value) for name, value in given.items()}
         found |= {f"STREAMDRIFT_TOPICS__{name.upper()}": value for name, value in self.topics().model_dump().items()}
         telemetry = {"STREAMDRIFT_TELEMETRY__PORT": "0", "STREAMDRIFT_TELEMETRY__HOST": "127.0.0.1"}
-        return environment(**found, **SMALL, **telemetry)
+        hook = {"STREAMDRIFT_CHANGES__PORT": "0", "STREAMDRIFT_CHANGES__HOST": "127.0.0.1"}
+        return environment(**found, **SMALL, **telemetry, **hook, STREAMDRIFT_CHANGES__TOKEN="secret-of-the-hook")
 
     @contextmanager
     def administered(self) -> Iterator[Any]:
@@ -196,6 +198,19 @@ def test_every_command_does_its_work_with_the_rights_of_the_page(
         until(lambda: bool(receiver.received), "a page", escalating)
         until(lambda: len(values(plain.bootstrap_servers, topics.rejected)) > 1, "a dead letter", escalating)
         assert stopped(process) == 0
+    taking = tmp_path / "changes.log"
+    with service("changes serve", cluster.environment("changes"), taking) as process:
+        until(lambda: '"running"' in taking.read_text(), "a start", taking)
+        (line,) = [json.loads(line) for line in taking.read_text().splitlines() if '"taking changes"' in line]
+        hook = ["--hook", f"http://127.0.0.1:{line['port']}"]
+        told = ["changes", "send", "--kind", "deployment", "--summary", "12 replaces 11", "--id", "run-7"]
+        assert command(cluster, "operator", *told, *hook).out == "run-7: taken by the hook at 127.0.0.1\n"
+        assert stopped(process) == 0
+    assert "secret-of-the-hook" not in taking.read_text()
+    assert [change["change_id"] for change in map(json.loads, values(plain.bootstrap_servers, topics.changes))][1:] == [
+        "run-7"
+    ]
+    assert command(cluster, "operator", *told).out == f"run-7: published to {topics.changes}\n"
     assert "would have paged" in command(cluster, "operator", "tune", "--topic", topics.events).out
     assert consumed(cluster) == len(values(plain.bootstrap_servers, topics.alerts))
 
@@ -278,6 +293,7 @@ def begun(cluster: Cluster) -> tuple[list[str], list[str]]:
 
 COMMANDS = {
     "escalate": ["escalate"],
+    "changes": ["changes", "serve"],
     "topics": ["topics", "create"],
     "operator-WRITE": ["rebaseline", "--model", "shop"],
     "operator-READ": ["tune", "--topic"],
@@ -296,7 +312,11 @@ def test_escalate_runs_on_without_changes_and_says_so(cluster: Cluster, tmp_path
     assert re.search(named(cluster, entry), line)
 
 
-OTHERS = [a for a in ALLOWED if a.user in {"topics", "operator"} or (a.user == "escalate" and a.name not in OPTIONAL)]
+OTHERS = [
+    a
+    for a in ALLOWED
+    if a.user in {"topics", "operator", "changes"} or (a.user == "escalate" and a.name not in OPTIONAL)
+]
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=str)

@@ -58,7 +58,7 @@ def run(command: list[str], environment: dict[str, str], timeout: float = 180) -
 def service(command: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamdrift", command], env=environment, stdout=out, stderr=out
+            [sys.executable, "-m", "streamdrift", *command.split()], env=environment, stdout=out, stderr=out
         )
     try:
         yield process

@@ -1,5 +1,6 @@
 """Every setting: the tree, how it is read, and which series gets what."""
 
+from streamdrift.settings.changes import ChangesSettings, SourceSettings
 from streamdrift.settings.detection import (
     AdwinSettings,
     AnomalySettings,
@@ -43,6 +44,7 @@ __all__ = [
     "AlertmanagerSettings",
     "AnomalySettings",
     "AppriseSettings",
+    "ChangesSettings",
     "ConfluenceSettings",
     "DetectorSettings",
     "EmailSettings",
@@ -65,6 +67,7 @@ __all__ = [
     "Settings",
     "SlackSettings",
     "SlackWebhookSettings",
+    "SourceSettings",
     "TelemetrySettings",
     "TopicSettings",
     "WebhookSettings",

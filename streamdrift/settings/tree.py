@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streamdrift.settings.changes import ChangesSettings, SourceSettings
 from streamdrift.settings.detection import (
     AnomalySettings,
     DetectorSettings,
@@ -213,6 +214,9 @@ class Settings(BaseSettings):
     overrides: dict[RuleId, Override] = Field(default_factory=dict)
     """Rules for single models, features and segments, each under a name of its own."""
     labels: LabelSettings = LabelSettings()
+    changes: ChangesSettings = ChangesSettings()
+    sources: dict[RuleId, SourceSettings] = Field(default_factory=dict)
+    """What features come from, each source under a name of its own."""
     escalate: EscalateSettings = EscalateSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -80,6 +80,7 @@ class Metrics:
             "When a stage last finished a batch, seconds since the epoch.",
             "stage",
         )
+        self.change_requests = self._counter("change_requests", "Requests to the hook.", "endpoint", "outcome")
         self.incidents = self._counter("incidents", "Decisions on incidents.", "action", "reason")
         self.deliveries = self._counter("deliveries", "Attempts to deliver a page.", "receiver", "outcome")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")
