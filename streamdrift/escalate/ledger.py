@@ -22,6 +22,7 @@ from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.silences import Silences
+from streamdrift.escalate.source_reports import KEPT_MS, SourceReports
 from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, references, timeline
 from streamdrift.escalate.timeline import Timeline
 from streamdrift.escalate.withheld import Withheld, waited
@@ -56,6 +57,7 @@ class Ledger:
     def __init__(self, place: str | Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
         self._database = Database(place_of(place), shared=shared)
         self.changes = Changes(self._database)
+        self.source_reports = SourceReports(self._database)
         self.acknowledgements = Acknowledgements(self._database)
         self.incidents = Incidents(self._database)
         self.outbox = Outbox(self._database, outbox_max)
@@ -136,6 +138,7 @@ class Ledger:
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
             self.changes.prune(round(before * 1000))
+            self.source_reports.prune(round(now * 1000) - KEPT_MS)
             self.silences.prune(before)
             for table in (timeline, references):
                 self._database.execute(table.delete().where(~exists().where(_of(table))))

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 7
+VERSION = 11
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -96,6 +96,16 @@ STEPS: dict[int, tuple[str, ...]] = {
           receiver TEXT NOT NULL, incident_id TEXT NOT NULL REFERENCES incidents (incident_id) ON DELETE CASCADE,
           summary_id TEXT NOT NULL, dedup_key TEXT NOT NULL, at BIGINT NOT NULL, since DOUBLE PRECISION NOT NULL,
           preface TEXT NOT NULL, on_call TEXT NOT NULL, PRIMARY KEY (receiver, incident_id, summary_id)
+        )
+        """,
+    ),
+    7: (),
+    8: (),
+    9: (),
+    10: (
+        """
+        CREATE TABLE source_reports (
+          source TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (source, at)
         )
         """,
     ),

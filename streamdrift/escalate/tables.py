@@ -200,6 +200,14 @@ changes = Table(
 )
 Index("changes_at", changes.c.at)
 
+source_reports = Table(
+    "source_reports",
+    METADATA,
+    Column("source", Words, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Words, nullable=False),
+)
+
 references = Table(
     "receiver_references",  # REFERENCES is a word of SQL's own
     METADATA,

@@ -80,9 +80,9 @@ class EscalationWorker:
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
-        self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
+        self._feed = Feed(settings.topics.changes, Limits.of(settings), settings.sources) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
-        self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
+        self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes, sources=settings.sources)
         self._prune()
         retired = ledger.outbox.retire(self._names)
         if retired:
@@ -235,6 +235,8 @@ class EscalationWorker:
     def _tell_limits(self, taken: Taken) -> None:
         if taken.changes:
             self._log.info("upstream changes noted", changes=taken.changes)
+        for outcome, reports in taken.reports.items():
+            self._metrics.source_reports.labels(outcome).inc(reports)
         if taken.forgotten:
             self._metrics.limit_hits.labels("changes_max").inc(taken.forgotten)
         if taken.untold:

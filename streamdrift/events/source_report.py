@@ -29,7 +29,7 @@ class SourceReport:
     Attributes
     ----------
     source
-        Its name; of OpenLineage's datasets ``namespace/name``.
+        Its name, as in ``sources`` of the settings.
     time
         When somebody looked, milliseconds since the epoch.
     newest_at

@@ -52,9 +52,10 @@ class Dataset:
         """What reports call it."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
-    def feeds(self, sources: Mapping[str, SourceSettings]) -> list[SourceSettings]:
-        """Return the sources of the settings that it is."""
-        return [source for rule, source in sources.items() if (source.name or rule) in {self.source, self.name}]
+    def feeds(self, sources: Mapping[str, SourceSettings]) -> dict[str, SourceSettings]:
+        """Return the sources of the settings that it is, by the name that reports call them."""
+        named = {source.name or rule: source for rule, source in sources.items()}
+        return {name: source for name, source in named.items() if name in {self.source, self.name}}
 
 
 def dataset(given: Any, *, written: bool) -> Dataset | None:

@@ -7,7 +7,7 @@ Source: OpenLineage's specification 2-0-2: ``eventType``, ``eventTime``, ``run.r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from streamdrift.errors import Rejected
@@ -80,9 +80,9 @@ def read(
     for one in found:
         for what, kind, said in _changes(one, run, seen, lineage):
             change_id = identity("openlineage", run.run, one.source, what)
-            lineage.drafts.append(_draft(change_id, run.at, kind, said, scope, one.feeds(sources)))
-        report = datasets.report(one, run.at, complete=run.end == "COMPLETE") if one.feeds(sources) else None
-        lineage.reports += [] if report is None else [report]
+            lineage.drafts.append(_draft(change_id, run.at, kind, said, scope, list(one.feeds(sources).values())))
+        report = datasets.report(one, run.at, complete=run.end == "COMPLETE")
+        lineage.reports += [replace(report, source=name) for name in one.feeds(sources)] if report else []
     return lineage
 
 
@@ -140,7 +140,7 @@ def _datasets(body: Mapping[str, Any]) -> Iterable[Dataset]:
 
 def _fed(found: Iterable[Dataset], sources: Mapping[str, SourceSettings]) -> list[SourceSettings]:
     """The sources that a run wrote."""
-    return [source for one in found if one.written for source in one.feeds(sources)]
+    return [source for one in found if one.written for source in one.feeds(sources).values()]
 
 
 def _draft(change_id: str, at: int, kind: str, summary: str, scope: Scope, fed: list[SourceSettings]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Metrics:
             "stage",
         )
         self.change_requests = self._counter("change_requests", "Requests to the hook.", "endpoint", "outcome")
+        self.source_reports = self._counter("source_reports", "Reports on sources, by what became of them.", "outcome")
         self.incidents = self._counter("incidents", "Decisions on incidents.", "action", "reason")
         self.deliveries = self._counter("deliveries", "Attempts to deliver a page.", "receiver", "outcome")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")

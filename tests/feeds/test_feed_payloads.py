@@ -177,7 +177,7 @@ def test_what_is_known_of_a_source_that_is_set_up_is_reported() -> None:
     written, users = found.reports
     assert (written.source, written.rows) == ("bigquery/shop.features.user_profile", 2000)
     assert written.newest_at == written.time == 1_762_135_831_081
-    assert (users.newest_at, users.rows) == (None, 2000)
+    assert (users.source, users.newest_at, users.rows) == ("shop.public.users", None, 2000)
     assert users.null_shares == {"id": 0.0, "country": 0.32, "age": 0.01}
     assert openlineage.read(given, NOWHERE, {}, Schemas(), failed_only=True).reports == []
     (alone,) = openlineage.read(payload("openlineage_dataset"), NOWHERE, PROFILE, Schemas(), failed_only=True).reports
