@@ -53,6 +53,9 @@ class Escalating:
         why = kafka.unreadable(settings.kafka, clock, changes)
         if why is not None:
             self.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
+        silent = kafka.unwritable(settings.kafka, clock, settings.topics.incidents)
+        if silent is not None:
+            self.log.warning("no incidents are published", reason=silent)
         also = () if why is not None else (changes,)
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(Ledger(settings.escalate.ledger)))
@@ -64,6 +67,7 @@ class Escalating:
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
+            announce = None if silent is not None else kafka.KafkaSink(settings.kafka, clock)
             made = EscalationWorker(
                 source,
                 kept,
@@ -75,6 +79,7 @@ class Escalating:
                 changes=why is None,
                 pulse=kafka.pulse_of(settings),
                 routes=routes,
+                announce=announce,
             )
             undone.pop_all()
         return made

@@ -46,7 +46,7 @@ from tests.transports.clock import RealClock
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
-OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state"}
+OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state", "streamdrift.incidents"}
 """What `detect` runs without, as the page says."""
 SETTLE_S = 10.0
 
@@ -177,7 +177,7 @@ def test_the_page_has_every_user_and_each_right_once() -> None:
 def test_every_command_does_its_work_with_the_rights_of_the_page(
     cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
-    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == 7
+    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == 8
     plain = KafkaSettings(bootstrap_servers=cluster.broker.plaintext)
     topics, detecting, escalating = cluster.topics(), tmp_path / "detect.log", tmp_path / "escalate.log"
     publish(plain, topics.events, [*drifting(), b"nonsense"])
@@ -197,7 +197,9 @@ def test_every_command_does_its_work_with_the_rights_of_the_page(
     ):
         until(lambda: bool(receiver.received), "a page", escalating)
         until(lambda: len(values(plain.bootstrap_servers, topics.rejected)) > 1, "a dead letter", escalating)
+        until(lambda: bool(values(plain.bootstrap_servers, topics.incidents)), "an incident on its topic", escalating)
         assert stopped(process) == 0
+    assert not re.search("no incidents are published|no upstream changes are read", escalating.read_text())
     taking = tmp_path / "changes.log"
     with service("changes serve", cluster.environment("changes"), taking) as process:
         until(lambda: '"running"' in taking.read_text(), "a start", taking)
@@ -300,15 +302,21 @@ COMMANDS = {
 }
 
 
-def test_escalate_runs_on_without_changes_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
-    (entry,) = (a for a in ALLOWED if a.user == "escalate" and a.name == "model-changes")
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [("model-changes", "no upstream changes are read"), ("streamdrift.incidents", "no incidents are published")],
+)
+def test_escalate_runs_on_without_what_need_not_be_there_and_says_so(
+    cluster: Cluster, tmp_path: Path, topic: str, said: str
+) -> None:
+    (entry,) = (a for a in ALLOWED if a.user == "escalate" and a.name == topic)
     log, ledger = tmp_path / "escalate.log", {"STREAMDRIFT_ESCALATE__LEDGER": str(tmp_path / "ledger.sqlite3")}
     with cluster.without(entry), service("escalate", cluster.environment("escalate") | ledger, log) as process:
         until(
             lambda: metric(log, "last_processed_timestamp_seconds") > 0 or "running" in log.read_text(), "a start", log
         )
         assert stopped(process) == 0
-    (line,) = (line for line in log.read_text().splitlines() if "no upstream changes are read" in line)
+    (line,) = (line for line in log.read_text().splitlines() if said in line)
     assert re.search(named(cluster, entry), line)
 
 

@@ -26,7 +26,7 @@ from streamdrift.transports.kafka import KafkaSink
 from tests.transports.clock import RealClock
 
 START = 1_700_000_000_000
-TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state")
+TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state", "incidents")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, exists, or_, select
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
+from streamdrift.escalate.announcements import Announcements
 from streamdrift.escalate.changes import Changes
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.escalations import Escalations, come
@@ -59,7 +60,8 @@ class Ledger:
         self.changes = Changes(self._database)
         self.source_reports = SourceReports(self._database)
         self.acknowledgements = Acknowledgements(self._database)
-        self.incidents = Incidents(self._database)
+        self.announcements = Announcements(self._database)
+        self.incidents = Incidents(self._database, self.announcements)
         self.outbox = Outbox(self._database, outbox_max)
         self.timeline = Timeline(self._database)
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
@@ -137,6 +139,7 @@ class Ledger:
         with self.transaction():
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
+            self.announcements.bury(now)
             self.changes.prune(round(before * 1000))
             self.source_reports.prune(round(now * 1000) - KEPT_MS)
             self.silences.prune(before)

@@ -108,6 +108,17 @@ STEPS: dict[int, tuple[str, ...]] = {
           source TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (source, at)
         )
         """,
+        """
+        CREATE TABLE revisions (
+          incident_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, told INTEGER NOT NULL, gone INTEGER NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE announcements (
+          incident_id TEXT NOT NULL, revision INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, body TEXT,
+          PRIMARY KEY (incident_id, revision)
+        )
+        """,
     ),
 }
 """What makes the next version of each."""

@@ -265,3 +265,23 @@ gathered = Table(
     Column("preface", Words, nullable=False),
     Column("on_call", Words, nullable=False),
 )
+
+# Of incidents that are in the ledger no more, a tombstone is still to be published: neither hangs on their rows.
+
+revisions = Table(
+    "revisions",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("gone", Integer, nullable=False),
+)
+
+announcements = Table(
+    "announcements",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("at", DOUBLE_PRECISION, nullable=False),
+    Column("body", Words),
+)

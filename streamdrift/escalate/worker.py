@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.announcer import Announcer
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
@@ -54,6 +55,8 @@ class EscalationWorker:
         Where messages that are no alerts go, to the rejected topic; without one they are counted and logged only.
     routes
         Who is told of what; without them everybody of everything.
+    announce
+        Where incidents are published, to the topic ``topics.incidents``; without one they aren't.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
     """
@@ -72,6 +75,7 @@ class EscalationWorker:
         changes: bool = False,
         pulse: Pulse | None = None,
         routes: Routes | None = None,
+        announce: Sink | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
@@ -81,6 +85,7 @@ class EscalationWorker:
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings), settings.sources) if changes else None
+        self._announcer = Announcer(ledger, announce, settings.topics.incidents, clock, metrics, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes, sources=settings.sources)
         self._prune()
@@ -112,6 +117,7 @@ class EscalationWorker:
         self._round()
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         self._fallback.report()
+        self._announcer.run()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()
@@ -120,6 +126,7 @@ class EscalationWorker:
     def drain(self, deadline_s: float = DRAIN_S) -> None:
         """Deliver what is due, for the last time; what is left waits in the ledger."""
         self._deliverer.run(deadline_s)
+        self._announcer.run()
         self._measure()
 
     def commit(self) -> None:
@@ -137,6 +144,7 @@ class EscalationWorker:
             self._watch.close()
         if self._sink is not None:
             self._sink.close()
+        self._announcer.close()
         self._ledger.close()
 
     def _prune(self) -> None:

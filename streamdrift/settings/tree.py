@@ -130,6 +130,8 @@ class TopicSettings(Section):
     """Internal: columnar blocks between the two stages."""
     state: TopicName = "streamdrift.state"
     """Internal: compacted changelog of detector state."""
+    incidents: TopicName = "streamdrift.incidents"
+    """Incidents out, as they stand: compacted, by incident."""
 
     @model_validator(mode="after")
     def _each_its_own(self) -> Self:

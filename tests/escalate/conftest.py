@@ -31,7 +31,7 @@ ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
-DROP TABLE source_reports;
+DROP TABLE source_reports; DROP TABLE revisions; DROP TABLE announcements;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
