@@ -193,6 +193,13 @@ def command(run: Callable[[Settings, float], tuple[str, int]]) -> int:
     return code
 
 
+def telling(run: Callable[[Settings, float, Callable[[bytes, bytes], str]], str]) -> int:
+    """Run what needs the settings, the time, and perhaps the changes topic; print what it says."""
+    clock, settings = SystemClock(), _settings_of_run()
+    _print(run(settings, clock.now(), _changes_topic(settings, clock)))
+    return 0
+
+
 def _changes_topic(settings: Settings, clock: SystemClock) -> Callable[[bytes, bytes], str]:
     def publish(value: bytes, key: bytes) -> str:
         with closing(kafka.KafkaSink(settings.kafka, clock)) as sink:
@@ -242,6 +249,17 @@ def escalate() -> int:
     parts = Escalating(service.settings, service.clock, service.metrics, service.log, service.overcome)
     service.add("escalate", parts.build)
     return service.run()
+
+
+def changes_serve() -> int:
+    """Take changes over HTTP until it is told to stop."""
+    from streamdrift.changes_service import STAGE, Taking  # noqa: PLC0415 - no other command needs it
+
+    service = Service(STAGE)
+    parts = Taking(service.settings, service.clock, service.metrics, service.health, service.log)
+    service.add(STAGE, parts.build)
+    with parts.listening():
+        return service.run()
 
 
 @dataclass

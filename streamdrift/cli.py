@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
-from streamdrift import cli_mitigation, cli_postmortem, cli_slo
+from streamdrift import cli_changes, cli_mitigation, cli_postmortem, cli_slo
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -82,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     cli_slo.add(commands.add_parser("slo", help="objectives: how much of each error budget is left, what would page"))
+    cli_changes.add(
+        commands.add_parser("changes", help="upstream changes: take them over HTTP, or tell of one"), _Parser
+    )
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -296,7 +299,7 @@ def _dispatch(options: argparse.Namespace) -> int:
                     diff=None if options.diff is None else tuple(options.diff),
                 )
             )
-        case "rebaseline" | "acknowledge" | "incidents":
+        case "rebaseline" | "acknowledge" | "incidents" | "changes":
             return _order(options)
         case "demo":
             return app.demo(options.report)
@@ -325,6 +328,8 @@ def _shown(options: argparse.Namespace) -> int:
 def _order(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
+    if options.command == "changes":
+        return cli_changes.run(options)
     if options.command == "incidents" and options.action != "ack":
         return _incidents(options)
     if options.command != "rebaseline":

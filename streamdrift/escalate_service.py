@@ -55,6 +55,9 @@ class Escalating:
         why = kafka.unreadable(settings.kafka, clock, changes)
         if why is not None:
             self.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
+        silent = kafka.unwritable(settings.kafka, clock, settings.topics.incidents)
+        if silent is not None:
+            self.log.warning("no incidents are published", reason=silent)
         promises = self._promises()
         also = (
             *(() if why is not None else (changes,)),
@@ -70,6 +73,7 @@ class Escalating:
                 )
             )
             sink = undone.enter_context(closing(kafka.KafkaSink(settings.kafka, clock)))
+            announce = None if silent is not None else kafka.KafkaSink(settings.kafka, clock)
             made = EscalationWorker(
                 source,
                 kept,
@@ -83,6 +87,7 @@ class Escalating:
                 routes=routes,
                 promises=promises,
                 serving=serving_of(settings.escalate),
+                announce=announce,
             )
             undone.pop_all()
         return made

@@ -162,8 +162,8 @@ class LiveSource(Source, Protocol):
 class Sink(Protocol):
     """Takes messages, and says when they are safe."""
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
-        """Hand over one message. It is safe only after ``flush``."""
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
+        """Hand over one message, without a value a tombstone. It is safe only after ``flush``."""
         ...
 
     def broadcast(self, topic: str, value: bytes) -> None:

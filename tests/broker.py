@@ -30,7 +30,7 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / "kafka"
 JAVA_MIN = 17
 READY_S = 60.0
 ADMIN, LIMITED = ("admin", "admin-secret"), ("limited", "limited-secret")
-SCRAM = {name: f"secret-of-{name}" for name in ("detect", "escalate", "topics", "operator", "consumer")}
+SCRAM = {name: f"secret-of-{name}" for name in ("detect", "escalate", "changes", "topics", "operator", "consumer")}
 """Users of the listener ``scram``, without any right until a test gives them some; their passwords."""
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">

@@ -57,7 +57,8 @@ BESIDE = {
 TOKEN = "canary-token-0c6b"
 PIECE = re.compile("canary", re.IGNORECASE)
 """In every secret that is planted; the names of variables and files here don't have it."""
-PASSWORD, KEY_PASSWORD, ROUTING_KEY, WEBHOOK, *_ = CANARIES
+PASSWORD, KEY_PASSWORD = ("kafka", "sasl_password"), ("kafka", "ssl_password")
+ROUTING_KEY, WEBHOOK = ("escalate", "pagerduty", "routing_key"), ("escalate", "webhook", "secret")
 """As docs/security.md has them."""
 
 
@@ -110,7 +111,7 @@ def clean(text: str) -> None:
 
 def test_these_are_the_secrets_that_the_page_names() -> None:
     page = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text(encoding="utf-8")
-    (sentence,) = re.findall(r"There are twelve: ([^.]*(?:\.[a-z_][^.]*)*)\. Give", page)
+    (sentence,) = re.findall(r"There are [a-z]+: ([^.]*(?:\.[a-z_][^.]*)*)\. Give", page)
     assert re.findall(r"`([^`]+)`", sentence) == [".".join(place) for place in SECRETS]
 
 

@@ -47,7 +47,7 @@ from tests.transports.clock import RealClock
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
-OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state"}
+OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state", "streamdrift.incidents"}
 """What `detect` runs without, as the page says."""
 MEASURES = "streamdrift.measures"
 """`escalate` runs without it, and holds no objectives against it then."""
@@ -124,7 +124,8 @@ class Cluster:
         found = {f"STREAMDRIFT_KAFKA__{name.upper()}": str(value) for name, value in given.items()}
         found |= {f"STREAMDRIFT_TOPICS__{name.upper()}": value for name, value in self.topics().model_dump().items()}
         telemetry = {"STREAMDRIFT_TELEMETRY__PORT": "0", "STREAMDRIFT_TELEMETRY__HOST": "127.0.0.1"}
-        return environment(**found, **SMALL, **telemetry)
+        hook = {"STREAMDRIFT_CHANGES__PORT": "0", "STREAMDRIFT_CHANGES__HOST": "127.0.0.1"}
+        return environment(**found, **SMALL, **telemetry, **hook, STREAMDRIFT_CHANGES__TOKEN="secret-of-the-hook")
 
     @contextmanager
     def administered(self) -> Iterator[Any]:
@@ -202,7 +203,22 @@ def test_every_command_does_its_work_with_the_rights_of_the_page(
         until(lambda: bool(receiver.received), "a page", escalating)
         until(lambda: metric(escalating, "slo_budget_left") > 0, "a budget", escalating)
         until(lambda: len(values(plain.bootstrap_servers, topics.rejected)) > 1, "a dead letter", escalating)
+        until(lambda: bool(values(plain.bootstrap_servers, topics.incidents)), "an incident on its topic", escalating)
         assert stopped(process) == 0
+    assert not re.search("no incidents are published|no upstream changes are read", escalating.read_text())
+    taking = tmp_path / "changes.log"
+    with service("changes serve", cluster.environment("changes"), taking) as process:
+        until(lambda: '"running"' in taking.read_text(), "a start", taking)
+        (line,) = [json.loads(line) for line in taking.read_text().splitlines() if '"taking changes"' in line]
+        hook = ["--hook", f"http://127.0.0.1:{line['port']}"]
+        told = ["changes", "send", "--kind", "deployment", "--summary", "12 replaces 11", "--id", "run-7"]
+        assert command(cluster, "operator", *told, *hook).out == "run-7: taken by the hook at 127.0.0.1\n"
+        assert stopped(process) == 0
+    assert "secret-of-the-hook" not in taking.read_text()
+    assert [change["change_id"] for change in map(json.loads, values(plain.bootstrap_servers, topics.changes))][1:] == [
+        "run-7"
+    ]
+    assert command(cluster, "operator", *told).out == f"run-7: published to {topics.changes}\n"
     assert "would have paged" in command(cluster, "operator", "tune", "--topic", topics.events).out
     assert consumed(cluster) == len(values(plain.bootstrap_servers, topics.alerts))
 
@@ -293,28 +309,35 @@ def begun(cluster: Cluster) -> tuple[list[str], list[str]]:
 
 COMMANDS = {
     "escalate": ["escalate"],
+    "changes": ["changes", "serve"],
     "topics": ["topics", "create"],
     "operator-WRITE": ["rebaseline", "--model", "shop"],
     "operator-READ": ["tune", "--topic"],
 }
 
 
-def test_escalate_runs_on_without_changes_and_says_so(cluster: Cluster, tmp_path: Path) -> None:
-    (entry,) = (a for a in ALLOWED if a.user == "escalate" and a.name == "model-changes")
+@pytest.mark.parametrize(
+    ("topic", "said"),
+    [("model-changes", "no upstream changes are read"), ("streamdrift.incidents", "no incidents are published")],
+)
+def test_escalate_runs_on_without_what_need_not_be_there_and_says_so(
+    cluster: Cluster, tmp_path: Path, topic: str, said: str
+) -> None:
+    (entry,) = (a for a in ALLOWED if a.user == "escalate" and a.name == topic)
     log, ledger = tmp_path / "escalate.log", {"STREAMDRIFT_ESCALATE__LEDGER": str(tmp_path / "ledger.sqlite3")}
     with cluster.without(entry), service("escalate", cluster.environment("escalate") | ledger, log) as process:
         until(
             lambda: metric(log, "last_processed_timestamp_seconds") > 0 or "running" in log.read_text(), "a start", log
         )
         assert stopped(process) == 0
-    (line,) = (line for line in log.read_text().splitlines() if "no upstream changes are read" in line)
+    (line,) = (line for line in log.read_text().splitlines() if said in line)
     assert re.search(named(cluster, entry), line)
 
 
 OTHERS = [
     a
     for a in ALLOWED
-    if a.user in {"topics", "operator"} or (a.user == "escalate" and a.name not in {*OPTIONAL, MEASURES})
+    if a.user in {"topics", "operator", "changes"} or (a.user == "escalate" and a.name not in {*OPTIONAL, MEASURES})
 ]
 
 

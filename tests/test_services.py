@@ -26,7 +26,7 @@ from streamdrift.transports.kafka import KafkaSink
 from tests.transports.clock import RealClock
 
 START = 1_700_000_000_000
-TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state")
+TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state", "incidents")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def run(command: list[str], environment: dict[str, str], timeout: float = 180) -
 def service(command: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamdrift", command], env=environment, stdout=out, stderr=out
+            [sys.executable, "-m", "streamdrift", *command.split()], env=environment, stdout=out, stderr=out
         )
     try:
         yield process

@@ -137,6 +137,8 @@ def test_how_things_travel_does_not_change_the_hash() -> None:
         "escalate": {"ledger": "x"},
         "slo": {"publish": True},
         "telemetry": {"port": 0},
+        "changes": {"port": 0},
+        "sources": {"users": {"fresh_s": 60}},
     }
     assert set(other) == INDIFFERENT
     fields = {"labels": {"enabled": False, "join_memory_max": 1, "spill_directory": "x"}}

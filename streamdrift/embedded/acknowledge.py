@@ -120,12 +120,12 @@ def _noted(ledger: Ledger, incident: Incident, now: float, at: int | None) -> Ac
     if incident.status == "resolved" and (before is None or before.order is None):
         raise SettingsProblem(f"incident {incident.incident_id} is resolved; there is nothing left to acknowledge")
     order = None if at is None else orjson.dumps(order_of(incident, at))
-    if incident.status == "open":
-        ledger.incidents.save(replace(incident, status="acknowledged"), incident, now)
     anew = order is not None and (before is None or before.order is None)
     if incident.status == "open" or anew:
         event = acknowledged(new_normal=order is not None)
         ledger.timeline.add(incident.incident_id, round(now * 1000), event.kind, event.text, event.detail)
+    if incident.status == "open":  # after its entry, so that what is published has it
+        ledger.incidents.save(replace(incident, status="acknowledged"), incident, now)
     return ledger.acknowledgements.put(incident.incident_id, now, order)
 
 

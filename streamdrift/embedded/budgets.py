@@ -26,9 +26,9 @@ class Budgets:
         self._promises = Promises(settings.topics.measures, tuple(load(settings.slo.files).objectives))
         self._ledger, self._slices = Ledger(":memory:"), list[Slice]()
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         """As ``ports.Sink``."""
-        if topic == self._promises.topic:
+        if topic == self._promises.topic and value is not None:
             self._slices.append(Slice.from_cloudevent(value))
         self._sink.send(topic, value, key, headers)
 

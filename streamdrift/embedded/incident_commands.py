@@ -130,13 +130,13 @@ def _resolved(ledger: Ledger, given: str, options: Incidents, settings: Settings
         left = len(incident.firing) + len(incident.beyond)
         Course(ledger, settings.escalate, now).closed(incident)
         over = resolved_by_hand(incident, at)
-        ledger.incidents.save(over, incident, now)
         payload = page.compose(over, at)
         told = [name for name in ledger.outbox.receivers(over.incident_id) if over.pages]
         for receiver in told:
             ledger.outbox.resolve(over, receiver, payload, now)
         event = events.resolved_by_hand(reason[:REASON_LENGTH_MAX], left)
         ledger.timeline.add(over.incident_id, at, event.kind, event.text, event.detail)
+        ledger.incidents.save(over, incident, now)  # after its entry, so that what is published has it
         ledger.learn(over)
     done = f"resolved, with {left:,} of its alerts still firing" if left else "resolved"
     done += f"; the worker tells {', '.join(told)}" if told else "; nobody had been paged"

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 
 from streamdrift.alerts import Alert
+from streamdrift.escalate.announcements import Announcements
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident, Reach
 from streamdrift.escalate.tables import incidents, signals
@@ -23,8 +24,8 @@ _OPEN = incidents.c.status != "resolved"
 class Incidents:
     """Reads and writes incidents; only what changed is written."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, announcements: Announcements) -> None:
+        self._database, self._announcements = database, announcements
 
     def opened(self, model: str) -> list[Incident]:
         """Return the incidents of one model that go on, in the order in which they opened."""
@@ -113,7 +114,7 @@ class Incidents:
         )
 
     def save(self, incident: Incident, before: Incident | None, now: float) -> None:
-        """Write an incident over what it was before (None: it is new)."""
+        """Write an incident over what it was before (None: it is new), and that there is something to say of it."""
         values: dict[str, Any] = {name: getattr(incident, name) for name in _PLAIN}
         values |= {
             "paged": None if incident.paged is None else json.dumps(asdict(incident.paged)),
@@ -128,6 +129,7 @@ class Incidents:
         for key, (state, alert) in new.items():
             if old.get(key) != (state, alert):
                 self._put(incident.incident_id, key, state, alert, old.get(key, ("", None))[1])
+        self._announcements.changed(incident, before, now)
 
     def _put(
         self, incident_id: str, key: tuple[str, str], state: str, alert: Alert | None, before: Alert | None

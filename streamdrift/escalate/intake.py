@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
 from streamdrift.escalate import events, page, reading
+from streamdrift.escalate.above import above
 from streamdrift.escalate.burning import Burning
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
@@ -15,12 +17,14 @@ from streamdrift.escalate.learnt import first_sight
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.paging import Paging
 from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
-from streamdrift.escalate.suspects import Upstream, suspects, upstream
-from streamdrift.events import change
-from streamdrift.events.change import REBASELINE, Change
+from streamdrift.escalate.sources import is_wrong, suspected
+from streamdrift.escalate.suspects import Suspect, Upstream, suspects
+from streamdrift.events import change, source_report
+from streamdrift.events.change import REBASELINE, SOURCE_REPORT, Change
 from streamdrift.events.inference import Limits
+from streamdrift.events.source_report import SourceReport
 from streamdrift.ports import Partition, Record
-from streamdrift.settings import EscalateSettings
+from streamdrift.settings import EscalateSettings, SourceSettings
 from streamdrift.slo.measures import Slice
 
 OPEN_PER_MODEL_MAX = 100
@@ -37,6 +41,8 @@ class Feed:
 
     topic: str
     limits: Limits
+    sources: Mapping[str, SourceSettings] = field(default_factory=dict)
+    """What features come from: reports on others are passed over."""
 
 
 @dataclass(slots=True)
@@ -57,6 +63,8 @@ class Taken:
         Entries for which a timeline had no room.
     changes, forgotten
         Upstream changes that are new, and that had to go for them.
+    reports
+        Reports on sources, by what became of them: ``kept``, ``known``, ``unknown_source``.
     done
         Next offset per partition.
     """
@@ -69,6 +77,7 @@ class Taken:
     untold: int = 0
     changes: int = 0
     forgotten: int = 0
+    reports: Counter[str] = field(default_factory=Counter)
     done: dict[Partition, int] = field(default_factory=dict)
 
 
@@ -133,7 +142,7 @@ class Intake:
         behind = record.offset < done[record.partition]
         try:
             if self._feed is not None and self._is_change(record):
-                self._change(change.decode(record, self._feed.limits))
+                self._upstream_record(record, self._feed)
             elif self._burning is not None and record.partition.name == self._burning.topic:
                 behind = self._measures(self._burning, record, behind=behind)
             else:
@@ -193,6 +202,33 @@ class Intake:
             for suspect in suspects(current, [found]) if current.is_open else ():
                 self._note(current.incident_id, found.time, events.suspect(suspect))
 
+    def _upstream_record(self, record: Record, feed: Feed) -> None:
+        found = change.decode(record, feed.limits)
+        if found.kind == SOURCE_REPORT:
+            self._report(source_report.decode(record, feed.limits), feed)
+        else:
+            self._change(found)
+
+    def _report(self, report: SourceReport, feed: Feed) -> None:
+        """Note a report; where it is the first to say that something is wrong, timelines of what goes on say so."""
+        source = {settings.name or rule: settings for rule, settings in feed.sources.items()}.get(report.source)
+        if source is None:
+            self.taken.reports["unknown_source"] += 1
+            return
+        before = self._ledger.source_reports.of(report.source, report.time - 1)[-1:]
+        new = self._ledger.source_reports.put(report)
+        self.taken.reports["kept" if new else "known"] += 1
+        if not new or not is_wrong(source, report) or (before and is_wrong(source, before[0])):
+            return
+        for incident in self._ledger.incidents.all_opened(SUSPECTED_MAX):
+            current = self._changed.get(incident.incident_id, incident)
+            for suspect in self._wrong(current, report, source) if current.is_open else ():
+                self._note(current.incident_id, report.time, events.suspect(suspect))
+
+    def _wrong(self, incident: Incident, report: SourceReport, source: SourceSettings) -> list[Suspect]:
+        only = source.model_copy(update={"report_s": None})
+        return suspected(incident, {report.source: only}, self._ledger.source_reports.of, report.time)
+
     def _decide(self, alert: Alert) -> Decision:
         if alert.status == "firing" and self._ledger.ended(alert):
             return self._late(alert)
@@ -229,9 +265,9 @@ class Intake:
     def _upstream(self, incident: Incident) -> Upstream | None:
         if self._feed is None:
             return None
-        changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
+        alarmed = self._ledger.incidents.alarmed()
         alarmed |= {changed.model for changed in self._changed.values() if changed.is_open}
-        return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
+        return above(self._ledger, incident, alarmed, self._feed.sources, self._now)
 
     def _others(self, incident: Incident) -> int:
         return len(self._incidents(incident.model).keys() - {incident.incident_id})

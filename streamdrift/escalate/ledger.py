@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Table, exists, or_, select
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
 from streamdrift.escalate.actions import Actions
+from streamdrift.escalate.announcements import Announcements
 from streamdrift.escalate.causes import Causes
 from streamdrift.escalate.changes import Changes
 from streamdrift.escalate.database import Database
@@ -29,6 +30,7 @@ from streamdrift.escalate.past import PAST_KEPT_S, PastIncidents
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.silences import Silences
+from streamdrift.escalate.source_reports import KEPT_MS, SourceReports
 from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, past, references, timeline
 from streamdrift.escalate.timeline import Timeline
 from streamdrift.escalate.withheld import Withheld, waited
@@ -65,8 +67,10 @@ class Ledger:
     def __init__(self, place: str | Path, outbox_max: int = OUTBOX_MAX, *, shared: bool = False) -> None:
         self._database = Database(place_of(place), shared=shared)
         self.changes = Changes(self._database)
+        self.source_reports = SourceReports(self._database)
         self.acknowledgements = Acknowledgements(self._database)
-        self.incidents = Incidents(self._database)
+        self.announcements = Announcements(self._database)
+        self.incidents = Incidents(self._database, self.announcements)
         self.outbox = Outbox(self._database, outbox_max)
         self.timeline = Timeline(self._database)
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
@@ -163,7 +167,9 @@ class Ledger:
             self.actions.prune(now - PAST_KEPT_S)
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
+            self.announcements.bury(now)
             self.changes.prune(round(before * 1000))
+            self.source_reports.prune(round(now * 1000) - KEPT_MS)
             self.silences.prune(before)
             self.objectives.prune(now)
             self.causes.prune()

@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 10
+VERSION = 11
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -150,6 +150,24 @@ STEPS: dict[int, tuple[str, ...]] = {
         """
         CREATE TABLE slo_standings (
           objective TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (objective)
+        )
+        """,
+    ),
+    10: (
+        """
+        CREATE TABLE source_reports (
+          source TEXT NOT NULL, at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (source, at)
+        )
+        """,
+        """
+        CREATE TABLE revisions (
+          incident_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL, told INTEGER NOT NULL, gone INTEGER NOT NULL
+        )
+        """,
+        """
+        CREATE TABLE announcements (
+          incident_id TEXT NOT NULL, revision INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, body TEXT,
+          PRIMARY KEY (incident_id, revision)
         )
         """,
     ),

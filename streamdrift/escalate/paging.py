@@ -6,11 +6,12 @@ time brings (steps, ends of silences, summaries), then ``finish``, which tells t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streamdrift.escalate import page, storm
+from streamdrift.escalate.above import above
 from streamdrift.escalate.escalations import Due
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.gathered import Held
@@ -23,11 +24,11 @@ from streamdrift.escalate.mitigation.states import Mitigation
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
-from streamdrift.escalate.suspects import Upstream, kinds, upstream
+from streamdrift.escalate.suspects import Upstream, kinds
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
-from streamdrift.settings import EscalateSettings
+from streamdrift.settings import EscalateSettings, SourceSettings
 
 MINUTE_S = 60.0
 STEPS_PER_ROUND_MAX, CHECKS_PER_ROUND_MAX = 200, 200
@@ -43,6 +44,8 @@ class Desk:
     settings: EscalateSettings
     changes: bool = False
     """Whether upstream changes are known, for suspects."""
+    sources: Mapping[str, SourceSettings] = field(default_factory=dict)
+    """What features come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,8 +305,7 @@ class Paging:
         """What is known of changes before an incident; None where they aren't read."""
         if not self._desk.changes:
             return None
-        changes, alarmed = self._ledger.changes, self._ledger.incidents.alarmed()
-        return upstream(incident, changes.before(incident.onset_at), alarmed, changes.known_since())
+        return above(self._ledger, incident, self._ledger.incidents.alarmed(), self._desk.sources, self._now)
 
     def _gather(self, call: Call) -> None:
         self.paged.limited += 1

@@ -116,9 +116,11 @@ def upstream(
     changes: Collection[Change],
     alarmed: Collection[str] | None = None,
     known_since: int | None = None,
+    sources: Iterable[Suspect] = (),
 ) -> Upstream:
-    """Return what is to be said of changes upstream of an incident; see ``suspects`` and ``no_deployment``."""
-    return Upstream(tuple(suspects(incident, changes, alarmed)), no_deployment(incident, changes, known_since))
+    """Return what is to be said of changes, and of ``sources``, upstream of an incident; see ``suspects`` and ``no_deployment``."""
+    found = ordered([*suspects(incident, changes, alarmed), *sources], incident)
+    return Upstream(tuple(found), no_deployment(incident, changes, known_since))
 
 
 def suspects(incident: Incident, changes: Iterable[Change], alarmed: Collection[str] | None = None) -> list[Suspect]:
@@ -129,18 +131,24 @@ def suspects(incident: Incident, changes: Iterable[Change], alarmed: Collection[
     alarmed
         Models with an incident that is open; None where that isn't known.
     """
-    radius, onset = blast_radius(incident), _onset(incident)
+    radius, onset = blast_radius(incident), onset_of(incident)
     found = [
         _suspect(change, incident, radius, onset, alarmed)
         for change in changes
         if _reaches(change, incident, radius, onset)
     ]
-    return sorted(found, key=lambda s: (-s.score, abs(s.change.time - onset[1]), s.change.change_id))[:SHOWN_MAX]
+    return ordered(found, incident)
+
+
+def ordered(found: Iterable[Suspect], incident: Incident) -> list[Suspect]:
+    """Return the most suspicious, in their order."""
+    _, latest = onset_of(incident)
+    return sorted(found, key=lambda s: (-s.score, abs(s.change.time - latest), s.change.change_id))[:SHOWN_MAX]
 
 
 def no_deployment(incident: Incident, changes: Iterable[Change], known_since: int | None) -> str | None:
     """Say that the model was not deployed lately, as far back as changes are known; None where it was, or none is known."""
-    _, latest = _onset(incident)
+    _, latest = onset_of(incident)
     since = latest - LOOKED_BACK_MS
     deployed = [
         change
@@ -154,7 +162,7 @@ def no_deployment(incident: Incident, changes: Iterable[Change], known_since: in
     return f"no deployment in the {duration((latest - known_since) / 1000)} before it for which changes are known"
 
 
-def _onset(incident: Incident) -> tuple[int, int]:
+def onset_of(incident: Incident) -> tuple[int, int]:
     """Earliest and latest time of the change point."""
     return first(incident).onset_range or (incident.onset_at, incident.onset_at)
 
@@ -178,10 +186,18 @@ def _suspect(
 ) -> Suspect:
     why, against = list[str](), list[str]()
     score = KIND.get(change.kind, OTHER_KIND) * _time(change, onset, why, against)
-    alerted = {alert.feature for alert in incident.alerts}
-    score *= _features(change, radius, alerted, why, against) * _models(change, incident.model, alarmed, why, against)
+    score *= weighed(change, incident, alarmed, why, against)
     score *= _segments(change, radius, why, against)
     return Suspect(change, score, tuple(why), tuple(against))
+
+
+def weighed(
+    change: Change, incident: Incident, alarmed: Collection[str] | None, why: list[str], against: list[str]
+) -> float:
+    """Return the weight of a change's scope, and add what speaks for it and against."""
+    alerted = {alert.feature for alert in incident.alerts}
+    scope = _features(change, blast_radius(incident), alerted, why, against)
+    return scope * _models(change, incident.model, alarmed, why, against)
 
 
 def _time(change: Change, onset: tuple[int, int], why: list[str], against: list[str]) -> float:

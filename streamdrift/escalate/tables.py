@@ -200,6 +200,14 @@ changes = Table(
 )
 Index("changes_at", changes.c.at)
 
+source_reports = Table(
+    "source_reports",
+    METADATA,
+    Column("source", Words, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Words, nullable=False),
+)
+
 references = Table(
     "receiver_references",  # REFERENCES is a word of SQL's own
     METADATA,
@@ -354,4 +362,24 @@ slo_standings = Table(
     Column("objective", Text, primary_key=True),
     Column("model", Words, nullable=False),
     Column("state", Words, nullable=False),
+)
+
+# Of incidents that are in the ledger no more, a tombstone is still to be published: neither hangs on their rows.
+
+revisions = Table(
+    "revisions",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("gone", Integer, nullable=False),
+)
+
+announcements = Table(
+    "announcements",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("at", DOUBLE_PRECISION, nullable=False),
+    Column("body", Words),
 )

@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.announcer import Announcer
 from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
@@ -62,6 +63,8 @@ class EscalationWorker:
         Who is told of what; without them everybody of everything.
     serving
         The serving side, from ``mitigation.serving``; without it nothing is offered.
+    announce
+        Where incidents are published, to the topic ``topics.incidents``; without one they aren't.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
     promises
@@ -84,6 +87,7 @@ class EscalationWorker:
         routes: Routes | None = None,
         promises: Promises | None = None,
         serving: Receiver | None = None,
+        announce: Sink | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
         self._clock, self._metrics, self._sink = clock, metrics, sink
@@ -96,9 +100,10 @@ class EscalationWorker:
         self._vigil = Vigil(promises, ledger, clock, metrics) if promises is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
         self._tickets = Tickets.of(ledger, settings.escalate, clock, self._log)
-        self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
+        self._feed = Feed(settings.topics.changes, Limits.of(settings), settings.sources) if changes else None
+        self._announcer = Announcer(ledger, announce, settings.topics.incidents, clock, metrics, self._log)
         self._names = tuple(receiver.name for receiver in self._receivers)
-        self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
+        self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes, sources=settings.sources)
         self._began = self._behind_since = clock.monotonic()
         self._prune()
         self._answers.start()
@@ -132,6 +137,7 @@ class EscalationWorker:
         self._fallback.report()
         if self._tickets is not None:
             self._tickets.step()
+        self._announcer.run()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()
@@ -140,6 +146,7 @@ class EscalationWorker:
     def drain(self, deadline_s: float = DRAIN_S) -> None:
         """Deliver what is due, for the last time; what is left waits in the ledger."""
         self._deliverer.run(deadline_s)
+        self._announcer.run()
         self._measure()
 
     def commit(self) -> None:
@@ -157,6 +164,7 @@ class EscalationWorker:
             self._watch.close()
         if self._sink is not None:
             self._sink.close()
+        self._announcer.close()
         self._ledger.close()
 
     def _prune(self) -> None:
@@ -292,6 +300,8 @@ class EscalationWorker:
     def _tell_limits(self, taken: Taken) -> None:
         if taken.changes:
             self._log.info("upstream changes noted", changes=taken.changes)
+        for outcome, reports in taken.reports.items():
+            self._metrics.source_reports.labels(outcome).inc(reports)
         if taken.forgotten:
             self._metrics.limit_hits.labels("changes_max").inc(taken.forgotten)
         if taken.untold:

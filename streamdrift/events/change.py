@@ -16,6 +16,8 @@ from streamdrift.ports import Record
 
 REBASELINE = "rebaseline"
 """The kind that is an order to us: references in its scope are learned anew."""
+SOURCE_REPORT = "source-report"
+"""The kind that changes nothing: what a source had when somebody looked; ``source_report`` reads it."""
 _TEXTS = ("change_id", "kind", "summary", "link", "author")
 
 

@@ -1,5 +1,6 @@
 """Every setting: the tree, how it is read, and which series gets what."""
 
+from streamdrift.settings.changes import ChangesSettings, SourceSettings
 from streamdrift.settings.detection import (
     AdwinSettings,
     AnomalySettings,
@@ -45,6 +46,7 @@ __all__ = [
     "AlertmanagerSettings",
     "AnomalySettings",
     "AppriseSettings",
+    "ChangesSettings",
     "ConfluenceSettings",
     "DetectorSettings",
     "EmailSettings",
@@ -69,6 +71,7 @@ __all__ = [
     "SlackSettings",
     "SlackWebhookSettings",
     "SloSettings",
+    "SourceSettings",
     "TelemetrySettings",
     "TopicSettings",
     "WebhookSettings",

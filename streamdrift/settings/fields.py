@@ -1,7 +1,7 @@
 """The tree seen as a flat list of settings: their names, and in words what each may be.
 
-A place in the tree is a tuple of names. Below ``overrides`` the second name is the rule's own; in ``LEAVES`` and
-``SECTIONS`` it stands as ``*``.
+A place in the tree is a tuple of names. Below ``overrides`` and ``sources`` the second name is the rule's own; in ``LEAVES``
+and ``SECTIONS`` it stands as ``*``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ FILE = "_file"
 """Ending of the twin that names a file with the secret in it."""
 
 Place = tuple[str, ...]
+
+RULES = frozenset({"overrides", "sources"})
+"""Sections of rules, each under a name of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,12 @@ class Leaf:
 
 
 def key(place: Place) -> Place:
-    """The place as ``LEAVES`` and ``SECTIONS`` have it, for any rule of ``overrides``.
+    """The place as ``LEAVES`` and ``SECTIONS`` have it, for any rule.
 
     >>> key(("overrides", "eu_price", "enabled"))
     ('overrides', '*', 'enabled')
     """
-    return ("overrides", "*", *place[2:]) if place[:1] == ("overrides",) and len(place) > 1 else place
+    return (place[0], "*", *place[2:]) if len(place) > 1 and place[0] in RULES else place
 
 
 def dotted(place: Place) -> str:

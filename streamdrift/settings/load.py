@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from streamdrift.errors import SettingsProblem
-from streamdrift.settings.fields import LEAVES, Place, dotted
+from streamdrift.settings.fields import LEAVES, RULES, Place, dotted
 from streamdrift.settings.problems import problem
 from streamdrift.settings.sources import Given, Layer, environment_layer, file_layer
 from streamdrift.settings.tree import Settings
@@ -107,9 +107,9 @@ def _merged(layers: Iterable[Layer]) -> Settings:
 
 
 def _origins(given: Mapping[Place, Given]) -> dict[str, str]:
-    """Every setting of the tree in its order, then what the overrides set (what they leave out is not theirs)."""
+    """Every setting of the tree in its order, then what the rules set (what they leave out is not theirs)."""
     places = [place for place in LEAVES if "*" not in place]
-    places += sorted(place for place in given if place[0] == "overrides")
+    places += sorted(place for place in given if place[0] in RULES)
     return {dotted(place): given[place].origin if place in given else "default" for place in places}
 
 

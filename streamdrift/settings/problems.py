@@ -16,6 +16,7 @@ from streamdrift.settings.fields import (
     FILE,
     LEAVES,
     PREFIX,
+    RULES,
     SECTIONS,
     Place,
     dotted,
@@ -122,8 +123,8 @@ def meant_in_environment(name: str) -> str | None:
 
 
 def _known(place: Place) -> Iterable[Place]:
-    """Every place there is, with the rule's own name of this one below ``overrides``."""
-    rule = place[1] if len(place) > 1 and place[0] == "overrides" else "rule"
+    """Every place there is, with the rule's own name of this one below ``overrides`` or ``sources``."""
+    rule = place[1] if len(place) > 1 and place[0] in RULES else "rule"
     for known, leaf in LEAVES.items():
         yield (named := tuple(rule if name == "*" else name for name in known))
         if leaf.secret:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from streamdrift.settings.changes import ChangesSettings, SourceSettings
 from streamdrift.settings.detection import (
     AnomalySettings,
     DetectorSettings,
@@ -132,6 +133,8 @@ class TopicSettings(Section):
     """Internal: compacted changelog of detector state."""
     measures: TopicName = "streamdrift.measures"
     """Counts of each model's events out, for its objectives (`slo.publish`)."""
+    incidents: TopicName = "streamdrift.incidents"
+    """Incidents out, as they stand: compacted, by incident."""
 
     @model_validator(mode="after")
     def _each_its_own(self) -> Self:
@@ -216,6 +219,9 @@ class Settings(BaseSettings):
     overrides: dict[RuleId, Override] = Field(default_factory=dict)
     """Rules for single models, features and segments, each under a name of its own."""
     labels: LabelSettings = LabelSettings()
+    changes: ChangesSettings = ChangesSettings()
+    sources: dict[RuleId, SourceSettings] = Field(default_factory=dict)
+    """What features come from, each source under a name of its own."""
     escalate: EscalateSettings = EscalateSettings()
     slo: SloSettings = SloSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

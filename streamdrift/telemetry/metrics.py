@@ -80,7 +80,13 @@ class Metrics:
             "When a stage last finished a batch, seconds since the epoch.",
             "stage",
         )
+        self.change_requests = self._counter("change_requests", "Requests to the hook.", "endpoint", "outcome")
+        self.source_reports = self._counter("source_reports", "Reports on sources, by what became of them.", "outcome")
         self.incidents = self._counter("incidents", "Decisions on incidents.", "action", "reason")
+        self.announcements = self._counter("announcements", "Messages on the topic of incidents.")
+        self.announcements_pending = self._gauge(
+            "announcements_pending", "Messages that wait for the topic of incidents."
+        )
         self.deliveries = self._counter("deliveries", "Attempts to deliver a page.", "receiver", "outcome")
         self.mitigations = self._counter("mitigations", "Mitigations, by what became of them.", "action", "state")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")

@@ -176,9 +176,9 @@ class MemorySink:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self._pending: list[tuple[str, bytes, bytes | None, Headers, int | None]] = []
+        self._pending: list[tuple[str, bytes | None, bytes | None, Headers, int | None]] = []
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         """Hand over one message."""
         self._pending.append((topic, value, key, headers, None))
 
@@ -198,9 +198,9 @@ class MemorySink:
         _raise_scripted(self._broker.scripted.flushes)
         while self._pending:
             topic, value, key, headers, index = self._pending[0]
-            if len(value) > self._broker.message_bytes_max:
+            if len(value or b"") > self._broker.message_bytes_max:
                 raise BrokerProblem(
-                    f"writing a message of {len(value)} bytes to topic {topic!r}: the broker in memory takes "
+                    f"writing a message of {len(value or b'')} bytes to topic {topic!r}: the broker in memory takes "
                     f"{self._broker.message_bytes_max}; raise message_bytes_max"
                 )
             self._broker.append(topic, value, key, headers, index=index)

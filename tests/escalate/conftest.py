@@ -35,6 +35,7 @@ BACK_TO_4 = """
 DROP TABLE slo_counts; DROP TABLE slo_slices; DROP TABLE slo_standings;
 DROP TABLE mitigations;
 DROP TABLE past; DROP TABLE causes; DROP TABLE actions;
+DROP TABLE source_reports; DROP TABLE revisions; DROP TABLE announcements;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """

@@ -170,7 +170,7 @@ class PlainSink:
         self._broker, self._network = broker, network
         self._pending: list[tuple[Partition, Entry]] = []
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         self._pending.append((self._broker.place(topic, key), Entry(value, key, headers)))
 
     def broadcast(self, topic: str, value: bytes) -> None:
@@ -202,7 +202,7 @@ class SimSink:
         stays = mutation == "no new epoch" and name in broker._epochs
         self._epoch = network.call("init", lambda: broker._epochs[name] if stays else broker.init(name))
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         self._pending.append((self._broker.place(topic, key), Entry(value, key, headers)))
         if self._network.chance(0.3) and self._mutation not in {"commit before produce", "resend after unknown commit"}:
             self._guarded(self._produce)

@@ -49,14 +49,14 @@ class FileSink:
             self.close()
             raise
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         """Write one line; it may stay in memory until ``flush``."""
         del key
         if topic not in self._files:
             return
         path, file = self._files[topic]
         try:
-            file.write(_line(value, headers))
+            file.write(_line(value or b"", headers))
         except OSError as e:
             raise _unwritten(path, e) from None
 

@@ -12,7 +12,7 @@ from streamdrift.transports.kafka.rights import require
 from streamdrift.transports.kafka.sink import KafkaSink
 from streamdrift.transports.kafka.slot import Slot, take_slot
 from streamdrift.transports.kafka.source import KafkaSource
-from streamdrift.transports.kafka.topics import create_topics, unreadable
+from streamdrift.transports.kafka.topics import create_topics, unreadable, unwritable
 from streamdrift.transports.kafka.transactions import KafkaTransactions
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "require",
     "take_slot",
     "unreadable",
+    "unwritable",
 ]

@@ -50,7 +50,7 @@ REFUSALS = (
 @dataclass(slots=True)
 class _Sent:
     topic: str
-    value: bytes
+    value: bytes | None
     key: bytes | None
     headers: Headers
     partition: int | None = None
@@ -75,7 +75,7 @@ class KafkaSink:
         self._pending: list[_Sent] = []
         self._producer: Any = None
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         """Hand over one message. It is safe only after ``flush``.
 
         Raises
@@ -150,7 +150,7 @@ class KafkaSink:
         )
 
     def _refused(self, sent: _Sent, error: Exception) -> BrokerProblem:
-        size = len(sent.value) + len(sent.key or b"")
+        size = len(sent.value or b"") + len(sent.key or b"")
         doing = f"writing to topic {sent.topic!r}"
         if isinstance(error, MessageSizeTooLargeError):
             doing = f"writing a message of {size} bytes to topic {sent.topic!r}"

@@ -74,6 +74,7 @@ def wanted(settings: Settings) -> list[Wanted]:
         Wanted(topics.rejected, n, _kept(14) | large),
         Wanted(topics.measures, n, _kept(30)),
         Wanted(topics.blocks, n, _kept(7) | large),
+        Wanted(topics.incidents, n, {"cleanup.policy": "compact", "delete.retention.ms": str(7 * DAY_MS)}),
         Wanted(
             topics.state,
             n,
@@ -166,9 +167,18 @@ def unreadable(settings: KafkaSettings, clock: Clock, topic: str, *, written: bo
     BrokerProblem
         The broker can't be reached, or refuses us altogether.
     """
+    return _unusable(settings, clock, [topic], [topic] if written else [])
+
+
+def unwritable(settings: KafkaSettings, clock: Clock, topic: str) -> str | None:
+    """As ``unreadable``, of a topic that is written to alone."""
+    return _unusable(settings, clock, [], [topic])
+
+
+def _unusable(settings: KafkaSettings, clock: Clock, reads: list[str], writes: list[str]) -> str | None:
     admin = open_admin(settings, clock)
     try:
-        examine(admin, settings, [topic], [topic] if written else [])
+        examine(admin, settings, reads, writes)
     except OutOfReach:
         raise
     except BrokerProblem as e:

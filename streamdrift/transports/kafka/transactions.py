@@ -108,7 +108,7 @@ class KafkaTransactions:
             raise self._meaning(e, "beginning transactions", math.inf) from None
         return producer
 
-    def send(self, topic: str, value: bytes, key: bytes | None = None, headers: Headers = ()) -> None:
+    def send(self, topic: str, value: bytes | None, key: bytes | None = None, headers: Headers = ()) -> None:
         """Take one message. It is safe only after ``commit``.
 
         Raises
