@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import streamdrift
-from streamdrift import cli_mitigation
+from streamdrift import cli_mitigation, cli_postmortem, cli_slo
 from streamdrift.errors import Fatal, InputProblem
 
 INTERRUPTED = 130
@@ -76,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
     _add_escalate(commands.add_parser("escalate", help="the escalation worker: alerts topic in, pages out"))
     _add_rebaseline(commands.add_parser("rebaseline", help="let references be learned anew, from a moment on"))
     _add_acknowledge(commands.add_parser("acknowledge", help="an incident is known: no more pages; or the new normal"))
-    _add_incidents(commands.add_parser("incidents", help="the ledger: list, show, ack, resolve, redrive, silence"))
+    _add_incidents(
+        commands.add_parser(
+            "incidents", help="the ledger: list, show, search, ack, resolve, postmortem, actions, redrive, silence"
+        )
+    )
+    cli_slo.add(commands.add_parser("slo", help="objectives: how much of each error budget is left, what would page"))
     config = commands.add_parser("config", help="show or check the settings").add_subparsers(
         dest="action", metavar="ACTION", required=True, parser_class=_Parser
     )
@@ -163,6 +168,7 @@ def _add_incidents(incidents: argparse.ArgumentParser) -> None:
     redriven.add_argument("incident", metavar="INCIDENT", nargs="?", help="send those of this incident again")
     redriven.add_argument("--receiver", metavar="NAME", help="those to this receiver alone")
     redriven.add_argument("--all", action="store_true", help="send all that are listed again")
+    cli_postmortem.add_commands(actions)
     _add_silence(actions.add_parser("silence", help="what is expected pages nobody: add, list, end"))
     cli_mitigation.add(actions.add_parser("mitigate", help="what the serving side could do: show, approve, refuse"))
     for action in (shown, resolved):
@@ -294,7 +300,7 @@ def _dispatch(options: argparse.Namespace) -> int:
             return _order(options)
         case "demo":
             return app.demo(options.report)
-        case "config" | "state" | "escalate" if options.action:
+        case "config" | "state" | "escalate" | "slo" if options.action:
             return _shown(options)
         case service:
             return {"detect": app.detect, "escalate": app.escalate, "topics": app.topics_create}[service]()
@@ -304,6 +310,8 @@ def _shown(options: argparse.Namespace) -> int:
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - as above
 
     match options.action:
+        case _ if options.command == "slo":
+            return cli_slo.run(options)
         case "check" if options.command == "escalate":
             return _check(options)
         case "show":
@@ -330,6 +338,8 @@ def _incidents(options: argparse.Namespace) -> int:
 
     if options.action in {"silence", "mitigate"}:
         return _silence(options) if options.action == "silence" else cli_mitigation.run(options)
+    if options.action in cli_postmortem.LEARNING:
+        return cli_postmortem.run(options)
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return app.incidents(
         app.Incidents(

@@ -74,7 +74,8 @@ class Detecting:
         labels = self._labels()
         stage = Assemble(self.settings, self.metrics, labels=bool(labels))
         topics = self.settings.topics
-        writes = (topics.blocks, topics.rejected)
+        measures = (topics.measures,) if self.settings.slo.publish else ()
+        writes = (topics.blocks, topics.rejected, *measures)
         # an alert waits for the commits of both stages
         sooner = self.settings.kafka.commit_interval_s / SOONER
         return self._loop(stage, topics.events, also=labels, writes=writes, restored=0, commit_interval_s=sooner)
@@ -103,7 +104,8 @@ class Detecting:
         settings = self.settings
         restored = settings.kafka.restore_events_max if restored is None else restored
         group = f"{settings.kafka.group}-{stage.name}"
-        writes = writes or (settings.topics.alerts, settings.topics.rejected)
+        measures = (settings.topics.measures,) if settings.slo.publish else ()
+        writes = writes or (settings.topics.alerts, settings.topics.rejected, *measures)
         kafka.require(settings.kafka, self.clock, reads=(topic, *also), writes=writes, groups=(group,))
         if self._slot is None:
             kept = self._kept(stage, None)

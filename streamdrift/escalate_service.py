@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from streamdrift.escalate import routes_file
+from streamdrift.escalate import routes_file, slo_files
+from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.mitigation.serving import serving_of
 from streamdrift.escalate.receivers import build_receivers
@@ -54,7 +55,11 @@ class Escalating:
         why = kafka.unreadable(settings.kafka, clock, changes)
         if why is not None:
             self.log.warning("no upstream changes are read, so incidents have no suspects", reason=why)
-        also = () if why is not None else (changes,)
+        promises = self._promises()
+        also = (
+            *(() if why is not None else (changes,)),
+            *((promises.topic,) if promises is not None and promises.objectives else ()),
+        )
         with ExitStack() as undone:  # a ledger that is left open can't be opened by the next try
             kept = undone.enter_context(closing(Ledger(settings.escalate.ledger)))
             source = undone.enter_context(
@@ -76,7 +81,22 @@ class Escalating:
                 changes=why is None,
                 pulse=kafka.pulse_of(settings),
                 routes=routes,
+                promises=promises,
                 serving=serving_of(settings.escalate),
             )
             undone.pop_all()
         return made
+
+    def _promises(self) -> Promises | None:
+        """The objectives of the settings' files, where measures can be read; whoever can't be told of them is paged all the same."""
+        settings = self.settings
+        found = slo_files.load(settings.slo.files)
+        for warning in found.warnings:
+            self.log.warning("objectives", reason=warning)
+        if not found.objectives:  # what the last ones opened is ended
+            return Promises(settings.topics.measures, ())
+        why = kafka.unreadable(settings.kafka, self.clock, settings.topics.measures)
+        if why is None:
+            return Promises(settings.topics.measures, tuple(found.objectives))
+        self.log.error("no measures are read, so objectives are not watched", reason=why)
+        return None

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from streamdrift.alerts import Alert
+from streamdrift.alerts import CONTENT_TYPE, Alert
 from streamdrift.blocks import marks, wire
 from streamdrift.blocks.assemble import Assembler, DeadLetter
 from streamdrift.blocks.block import Block
 from streamdrift.blocks.labels import LabelJoin
 from streamdrift.checkpoints import Checkpointed, GroupCheckpoints, RowCheckpoints
 from streamdrift.counters import Counters
+from streamdrift.detect import put_aside
 from streamdrift.detect.bank import Bank
 from streamdrift.errors import Rejected
 from streamdrift.kernels import decode
@@ -30,6 +31,7 @@ from streamdrift.orders import Orders
 from streamdrift.ports import Partition, Record, dead_letter_headers
 from streamdrift.recorded import learn_baseline
 from streamdrift.settings import Settings
+from streamdrift.slo.measures import Slice
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.spill import SpillFile
 from streamdrift.worker import Message, Output
@@ -63,7 +65,8 @@ class Assemble(Checkpointed[RowCheckpoints]):
         refused: list[DeadLetter] = []
         messages = [message for block in blocks if len(block) for message in self._fitting(block, records, refused)]
         self._count.dead(refused)
-        return Output(dead_letters(batch.rejected + refused, self._settings) + messages)
+        rejected = batch.rejected + refused
+        return Output(dead_letters(rejected, self._settings) + aside_messages(rejected, self._settings) + messages)
 
     def idle(self, now_ms: int) -> Output:
         """Nothing follows."""
@@ -143,7 +146,7 @@ class Detect(Checkpointed[GroupCheckpoints]):
         self._count.bank(self.bank)
         self._count.join(self.join)
         output.alerts.sort(key=lambda alert: (alert.detected_at, alert.series_id))  # blocks come segment by segment
-        output.messages = dead_letters(rejected, self._settings) + alert_messages(output.alerts, self._settings)
+        output.messages = dead_letters(rejected, self._settings) + _told(self.bank, output.alerts, self._settings)
         self._count.alerts(output.alerts)
         return output
 
@@ -210,7 +213,8 @@ class Direct(Checkpointed[GroupCheckpoints]):
         self._count.bank(self.bank)
         self._count.join(self.join)
         self._count.alerts(alerts)
-        return Output(dead_letters(batch.rejected, self._settings) + alert_messages(alerts, self._settings), alerts)
+        aside = dead_letters(batch.rejected, self._settings) + aside_messages(batch.rejected, self._settings)
+        return Output(aside + _told(self.bank, alerts, self._settings), alerts)
 
     def idle(self, now_ms: int) -> Output:
         """Return the alerts of labels that were held."""
@@ -230,7 +234,7 @@ def _idle(stage: Detect | Direct, now_ms: int, count: Counters, settings: Settin
     stage.checkpoints.idled()
     count.join(stage.join)
     count.alerts(alerts)
-    return Output(alert_messages(alerts, settings), alerts)
+    return Output(_told(stage.bank, alerts, settings), alerts)
 
 
 def label_join(settings: Settings) -> LabelJoin:
@@ -256,6 +260,23 @@ def _letter(letter: DeadLetter, topic: str) -> Message:
     if len(value) > room:
         headers += (("truncated", str(len(value)).encode()),)
     return Message(topic, value[:room], key, headers)
+
+
+def _told(bank: Bank, alerts: Iterable[Alert], settings: Settings) -> list[Message]:
+    """Messages of alerts, and of the measures that ended with them."""
+    slices = bank.measuring.take()
+    return alert_messages(alerts, settings) + [measures_message(one, settings) for one in slices]
+
+
+def aside_messages(rejected: Iterable[DeadLetter], settings: Settings) -> list[Message]:
+    """Messages for the topic of measures, of events that were put aside."""
+    return [measures_message(found, settings) for found in put_aside.measured(rejected, settings)]
+
+
+def measures_message(found: Slice, settings: Settings) -> Message:
+    """Message for the topic of measures, keyed by model."""
+    key, headers = found.model.encode("utf-8", "replace"), (("content-type", CONTENT_TYPE.encode()),)
+    return Message(settings.topics.measures, found.to_cloudevent(), key, headers)
 
 
 def alert_messages(alerts: Iterable[Alert], settings: Settings) -> list[Message]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sys
@@ -29,6 +30,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("broker"):
                 item.add_marker(pytest.mark.xdist_group("broker"))
+
+
+@pytest.fixture(autouse=True)
+def loggers_speak_as_before() -> Iterator[None]:
+    """The Apprise receiver silences loggers of others for good: right for a process, and not for the next test."""
+    yield
+    for name in ("apprise", "urllib3.connectionpool"):
+        logging.getLogger(name).disabled = False
 
 
 @pytest.fixture(scope="session")

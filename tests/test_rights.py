@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import shlex
@@ -34,19 +35,22 @@ from streamdrift import cli
 from streamdrift.demo.receiver import Receiver
 from streamdrift.detect_service import Detecting
 from streamdrift.errors import BrokerProblem
-from streamdrift.settings import KafkaSettings, Settings, TopicSettings
+from streamdrift.settings import KafkaSettings, Settings, SloSettings, TopicSettings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports import kafka
 from streamdrift.transports.kafka.client import options
 from tests.broker import SCRAM, Broker
 from tests.command import SMALL, Done, drifting, environment
 from tests.test_services import metric, publish, run, service, stopped, until, values
+from tests.test_slo_files import changed
 from tests.transports.clock import RealClock
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "security.md"
 KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "transactional-id": ResourceType.TRANSACTIONAL_ID}
 OPTIONAL = {"inference-labels", "model-changes", "streamdrift-changes-", "streamdrift.state"}
 """What `detect` runs without, as the page says."""
+MEASURES = "streamdrift.measures"
+"""`escalate` runs without it, and holds no objectives against it then."""
 SETTLE_S = 10.0
 
 pytestmark = pytest.mark.broker
@@ -175,13 +179,15 @@ def test_the_page_has_every_user_and_each_right_once() -> None:
 def test_every_command_does_its_work_with_the_rights_of_the_page(
     cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
-    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == 7
+    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == 8
     plain = KafkaSettings(bootstrap_servers=cluster.broker.plaintext)
     topics, detecting, escalating = cluster.topics(), tmp_path / "detect.log", tmp_path / "escalate.log"
     publish(plain, topics.events, [*drifting(), b"nonsense"])
     assert command(cluster, "operator", "rebaseline", "--model", "other").code == 0
-    with service("detect", cluster.environment("detect"), detecting) as process:
+    counted = cluster.environment("detect") | {"STREAMDRIFT_SLO__PUBLISH": "true"}
+    with service("detect", counted, detecting) as process:
         until(lambda: bool(values(plain.bootstrap_servers, topics.alerts)), "an alert", detecting)
+        until(lambda: bool(values(plain.bootstrap_servers, topics.measures)), "measures", detecting)
         until(lambda: bool(values(plain.bootstrap_servers, topics.rejected)), "a dead letter", detecting)
         until(lambda: metric(detecting, "commits_total") > 0, "a commit", detecting)
         assert stopped(process) == 0
@@ -194,6 +200,7 @@ def test_every_command_does_its_work_with_the_rights_of_the_page(
         service("escalate", cluster.environment("escalate") | paging(receiver, tmp_path), escalating) as process,
     ):
         until(lambda: bool(receiver.received), "a page", escalating)
+        until(lambda: metric(escalating, "slo_budget_left") > 0, "a budget", escalating)
         until(lambda: len(values(plain.bootstrap_servers, topics.rejected)) > 1, "a dead letter", escalating)
         assert stopped(process) == 0
     assert "would have paged" in command(cluster, "operator", "tune", "--topic", topics.events).out
@@ -201,9 +208,12 @@ def test_every_command_does_its_work_with_the_rights_of_the_page(
 
 
 def paging(receiver: Receiver, folder: Path) -> dict[str, str]:
+    of_shop = changed("spec/indicator/spec/ratioMetric/raw/metricSource/spec/model", "shop")
+    (folder / "slo.json").write_text(json.dumps(of_shop))
     return {
         "STREAMDRIFT_ESCALATE__LEDGER": str(folder / "ledger.sqlite3"),
         "STREAMDRIFT_ESCALATE__EVENT_AGE_MAX_S": "1e12",
+        "STREAMDRIFT_SLO__FILES": json.dumps([str(folder / "slo.json")]),
         "STREAMDRIFT_ESCALATE__WEBHOOK__URL": receiver.url,
         "STREAMDRIFT_ESCALATE__WEBHOOK__SECRET": "secret-of-the-webhook",
     }
@@ -252,7 +262,12 @@ def test_what_detect_lacks_it_names(cluster: Cluster, entry: Allowed) -> None:
 
 def begun(cluster: Cluster) -> tuple[list[str], list[str]]:
     """Build the loops of `detect` until one has something to say; return why one can't be, and why one does less."""
-    settings = Settings(kafka=cluster.settings("detect", instance="one"), topics=cluster.topics(), engine="reference")
+    settings = Settings(
+        kafka=cluster.settings("detect", instance="one"),
+        topics=cluster.topics(),
+        engine="reference",
+        slo=SloSettings(publish=True),
+    )
     refusals: list[str] = []
     with capture_logs() as logs:
         loops = Detecting(
@@ -296,7 +311,11 @@ def test_escalate_runs_on_without_changes_and_says_so(cluster: Cluster, tmp_path
     assert re.search(named(cluster, entry), line)
 
 
-OTHERS = [a for a in ALLOWED if a.user in {"topics", "operator"} or (a.user == "escalate" and a.name not in OPTIONAL)]
+OTHERS = [
+    a
+    for a in ALLOWED
+    if a.user in {"topics", "operator"} or (a.user == "escalate" and a.name not in {*OPTIONAL, MEASURES})
+]
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=str)

@@ -135,6 +135,7 @@ def test_how_things_travel_does_not_change_the_hash() -> None:
         "kafka": {"group": "x"},
         "topics": {"alerts": "x"},
         "escalate": {"ledger": "x"},
+        "slo": {"publish": True},
         "telemetry": {"port": 0},
     }
     assert set(other) == INDIFFERENT

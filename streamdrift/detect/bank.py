@@ -79,7 +79,9 @@ class Bank(Holdings):
             read in the batch.
         """
         parts = (part for turn in turns(blocks) for part in self._in_order(turn, split=log is None))
-        return [alert for part in parts for alert in self._update(part, log)]
+        alerts = [alert for part in parts for alert in self._update(part, log)]
+        self.measuring.settle()
+        return alerts
 
     def _in_order(self, blocks: list[Block], *, split: bool) -> Iterator[list[Block]]:
         """Yield the blocks; in parts, one after the other, where those that come first are to get the last places."""
@@ -117,7 +119,7 @@ class Bank(Holdings):
             self.duplicates += len(block) - len(rows)
             if len(rows):
                 self.touched[rows.stream, rows.model, fresh.name] = None
-                told += fresh.update(rows, self)
+                told += self.measuring.feed(fresh, rows, self)
             mixed = split and self._is_mixed(block)
             parted = block if mixed else rows
             if split and len(parted) and parted.dimensions:

@@ -190,6 +190,11 @@ class Scan:
         return found[0], found[1]
 
     @property
+    def boundary(self) -> int:
+        """Number of the stretch, the first is 1, up to which values are that have come."""
+        return self.stretches + bool(self._filled)
+
+    @property
     def still(self) -> bool:
         """Whether every sum that a window can reach is the same: nothing but zeros came."""
         return not self._partial.any() and not (self._history[-1] - self._history[0]).any()

@@ -187,6 +187,15 @@ def frozen(freeze: Freeze, watch: Frozen, reference: Reference) -> Change:
 
 def forgotten(lane: str, opened: Alert, by: str, time: int) -> Change:
     """The end of an alert whose reference was given up: ``current`` names the order that did it."""
+    return _ended(lane, opened, time, {"n": 0, "rebaseline": by})
+
+
+def withdrawn(lane: str, opened: Alert, time: int) -> Change:
+    """The end of an alert whose model version serves no longer."""
+    return _ended(lane, opened, time, {"n": 0, "ended": "withdrawn"})
+
+
+def _ended(lane: str, opened: Alert, time: int, current: dict[str, object]) -> Change:
     return Change(
         "resolves",
         lane,
@@ -200,7 +209,7 @@ def forgotten(lane: str, opened: Alert, by: str, time: int) -> Change:
         0,
         time,
         opened.reference,
-        {"n": 0, "rebaseline": by},
+        current,
     )
 
 

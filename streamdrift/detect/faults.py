@@ -50,6 +50,10 @@ class ShareLane:
         """Whether an alert is firing."""
         return self._lane.is_open
 
+    def leave(self) -> None:
+        """No alert is open any more, and what came until now counts for none."""
+        self._lane.leave(self.scan.boundary)
+
     def judged(self) -> Judged:
         """Return what the compiled scan needs to know."""
         return self.scan.judged(self.threshold)

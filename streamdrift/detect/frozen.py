@@ -79,6 +79,10 @@ class Frozen:
         """Whether an alert is firing."""
         return self._frozen is not None
 
+    def begin_anew(self) -> None:
+        """Nothing is frozen, and the value that comes next begins a run."""
+        self._frozen, self._moving, self._run = None, 0, 0
+
     def limits(self) -> tuple[list[tuple[float, int]], int, int, int] | None:
         """Spells by value, the longest other run, and the least limit without and with spells; None where nothing can freeze."""
         return (list(self._spells.items()), self._longest, self._least, REPEATING_RUN_MIN) if self._varies else None

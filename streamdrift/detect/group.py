@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from streamdrift.detect.together import Lent, Together
 from streamdrift.detect.versions import Versions, role
 from streamdrift.kernels import Handed
 from streamdrift.ports import Partition
+
+if TYPE_CHECKING:
+    from streamdrift.detect.tally import Tally
 
 Told = list[tuple[int, Alert]]
 """Alerts with their place in the batch."""
@@ -68,6 +71,8 @@ class Group:
         self._last_model_row = 0
         self._share = 1.0
         self._lent: Lent | None = None
+        self.tally: Tally | None = None
+        """Of all traffic, where measures are published."""
 
     def fresh(self, block: Block) -> Block:
         """Return the rows that were not seen before: a block may be delivered twice."""

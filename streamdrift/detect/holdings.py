@@ -11,6 +11,7 @@ from typing import Any
 from streamdrift.detect.calibration import Calibration
 from streamdrift.detect.given import Given, Place
 from streamdrift.detect.group import Group
+from streamdrift.detect.measuring import Measuring
 from streamdrift.detect.rebaseline import Orders, of_traffic
 from streamdrift.detect.series import Series
 from streamdrift.detect.silence import Silence
@@ -58,6 +59,7 @@ class Holdings:
         self.states: Counter[str] = Counter()
         self.limits_hit: Counter[str] = Counter()
         self.series = 0
+        self.measuring = Measuring(settings, self.limits_hit)
 
     def keys(self) -> list[Key]:
         """The groups that are held."""
@@ -177,6 +179,7 @@ class Holdings:
     def _install(self, key: Key, group: Group) -> None:
         stream, model, _ = key
         self._groups[key] = group
+        self.measuring.took_up(group)
         self._segments_of[model] += bool(group.segment)
         for dimension, value in group.segment.items():
             self._held.setdefault((stream, model), {}).setdefault(dimension, set()).add(value)
@@ -190,7 +193,7 @@ class Holdings:
         group = self._groups.pop(key, None)
         if group is None:
             return
-        stream, model, _ = key
+        stream, model, name = key
         self.touched.pop(key, None)
         self._segments_of[model] -= bool(group.segment)
         for dimension, value in group.segment.items():
@@ -199,6 +202,8 @@ class Holdings:
             self.series -= count
             for series in all_series:
                 series.let_go()
+        if not name:
+            self.measuring.forget(stream, model)
         if _is_whole(key):
             self._traffic.pop(model, None)
             self._silence.forget(model)

@@ -160,6 +160,12 @@ class OpenAlerts:
         since = now - policy.flapping_s * 1000
         return [one for one in self._past.get(place, ()) if one.ended >= since]
 
+    def leave(self) -> dict[Place, Alert]:
+        """Forget all that is open; return the alerts that opened what was told. It is no excursion that came and went."""
+        left = self.opened
+        self._open.clear()
+        return left
+
     def close(self, place: Place) -> Alert | None:
         """Forget what is open; return the alert that opened it, where there was one."""
         one = self._open.pop(place, None)

@@ -100,6 +100,10 @@ class Lane:
         """The scan has a new reference and begins anew; no alert is open, and what was told before still counts."""
         self._start = 0
 
+    def leave(self, boundary: int) -> None:
+        """No alert is open any more, and only stretches after the first ``boundary`` ones count for another."""
+        self._opened, self._start = None, boundary
+
     def judge(self, evidence: Evidence, times: Ints, allowed: Callable[[Verdict], bool]) -> list[Verdict]:
         """Return what the evidence of one update changes, in event order.
 

@@ -81,6 +81,13 @@ class Rolling:
         """(k,) values that are kept for the next renewal."""
         return self._kept
 
+    def leave(self) -> None:
+        """As of the watch against the first reference, for what is beside it."""
+        self._shared = SideBySide()
+        self._faults.clear()
+        if self._watch is not None:
+            self._watch.leave()
+
     def update(self, raw: Floats, times: Ints, rows: Ints, faults: Found) -> Found:
         """Take (n,) values, their event times and rows, and the changes of the series' other lanes in row order.
 

@@ -124,6 +124,23 @@ class Series:
         return alerts
 
     @property
+    def has_told(self) -> bool:
+        """Whether an alert is open that was told."""
+        return bool(self._open.opened)
+
+    def withdraw(self, rows: Rows, row: int) -> list[Alert]:
+        """Return the open alerts, resolved at a row: what it is a series of serves no longer. What it knows is kept."""
+        self._look()
+        for part in (self._missing, self._invalid, self._values, self._rolling):
+            if part is not None:
+                part.leave()
+        time, share = int(rows.block.time[row]), float(rows.share[row])
+        return [
+            explain.alert(self.identity, explain.withdrawn(lane, told, time), rows.block, row, self.seen, share, told)
+            for (lane, _), told in self._open.leave().items()
+        ]
+
+    @property
     def watch(self) -> ValueWatch | None:
         """What watches the clean values; None while learning, and where there were too few."""
         self._look()
@@ -133,6 +150,11 @@ class Series:
     def is_held_back(self) -> bool:
         """Whether the reference window still is too short for what the series does, so that its values are not judged."""
         return self._learning is not None and self._kind is not None and self._values is None
+
+    @property
+    def drifts(self) -> bool | None:
+        """Whether an alert that somebody was told of is open; None while it is learned what is normal."""
+        return None if self._kind is None else bool(self._open.opened)
 
     @property
     def heat(self) -> float | None:

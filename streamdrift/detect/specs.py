@@ -81,7 +81,7 @@ VERDICT = tuple(one.name for one in fields(Verdict))
 _verdict = attrgetter(*VERDICT)
 _GROUP = (
     *("series", "silent_on_faults", "_embeddings", "_age", "_fresh", "_rows", "_first_model_row"),
-    *("_last_model_row", "_share", "acted"),
+    *("_last_model_row", "_share", "acted", "tally"),
 )
 _group = attrgetter(*_GROUP)
 _series, _watch = attrgetter(*_SERIES), attrgetter(*_WATCH)
@@ -347,5 +347,6 @@ SERIES = (
         ("model", "segment", "name", "waiting", "_lent"),
         take=_take_group,
         make=_make_group,
+        later={"tally": None},
     ),
 )

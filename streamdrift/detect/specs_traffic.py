@@ -12,7 +12,9 @@ from streamdrift.detect.duplicates import Duplicates, RecentIds, _Band
 from streamdrift.detect.given import Given
 from streamdrift.detect.heard import LastEvent, Model
 from streamdrift.detect.specs import SERIES, made, plain
+from streamdrift.detect.tally import Tally
 from streamdrift.detect.traffic import Traffic, TrafficSettings, _Rate, _Shares
+from streamdrift.slo.measures import Minute
 from streamdrift.state.codec import Specs, joined
 from streamdrift.state.spec import Fields, Spec
 
@@ -75,14 +77,23 @@ def _make_recent(kept: Fields, given: Given) -> RecentIds:
     return recent
 
 
+def _finish_tally(tally: Tally, given: Given) -> None:
+    del given
+    tally.adopt(lambda _: True)  # the bank says which, before any is counted
+
+
 def _make_model(kept: Fields, given: Given) -> Model:
     del given
     last = LastEvent(kept["latest"], kept["seen"], kept["version"], kept["source"], kept["offset"])
     return Model(last, kept["silent"], kept["read"], dict(kept["sources"]), list(kept["waiting"]))
 
 
+_TALLY = ("_stream", "_minutes", "_before", "_first", "_last", "_kinds", "_decided")
+
 TRAFFIC = (
     plain("coded", Coded),
+    plain("minute", Minute),
+    Spec("tally", Tally, _TALLY, ("_counts_feature", "_wanted"), finish=_finish_tally),
     plain("last_event", LastEvent),
     Spec(
         "silence",

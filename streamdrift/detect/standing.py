@@ -5,7 +5,7 @@ It ends with evidence alone:
 - *alike*: of as many further values as the new version's reference has, the difference from the old version's reference
   is well below what would be told, and below half of what was;
 - *withdrawn*: the new version has had no event for so many rows of the model and segment that by its rate until then there would have
-  been twenty (and no fewer than ``QUIET_ROWS``): others serve in its place;
+  been twenty (``withdrawal``): others serve in its place;
 - an order to learn anew accepts it (``versions.Versions.forget``).
 
 That it lasts is no recovery. A version that was withdrawn and serves again is told again, after as many values.
@@ -26,11 +26,8 @@ from streamdrift.blocks.column import NULL, NUMBER, Column, Floats, Ints
 from streamdrift.detect.baseline import Reference, distance, significant
 from streamdrift.detect.explain import MATERIAL, Change
 from streamdrift.detect.series import Known
+from streamdrift.detect.withdrawal import quiet_rows
 
-QUIET_ROWS = 1_000
-"""Rows of the model and segment without a version after which it may be gone, and gives its place to a new one."""
-MISSED = 20.0
-"""Events of it that would have come by then, if it still served: that none comes has a chance of exp(-20)."""
 ALIKE = 0.6
 """Of the least effect that is told: a difference below that is over."""
 
@@ -75,7 +72,7 @@ class Standing:
         self.alert: Alert | None = alert
         self.is_over = False
         self._told, self._then, self._now = alert, then, now
-        self._quiet_rows = max(QUIET_ROWS, math.ceil(MISSED * per_event))
+        self._quiet_rows = quiet_rows(per_event)
         self._last, self._last_time = row, alert.detected_at
         self._begin()
 

@@ -125,6 +125,15 @@ class ValueWatch:
         frozen = self._frozen is not None and self._frozen.is_frozen
         return not (self.lane.is_open or frozen or any(lane is not None and lane.is_open for lane in lanes))
 
+    def leave(self) -> None:
+        """No alert is open any more, and what came until now counts for none."""
+        self.lane.leave(self._scan.boundary)
+        for share in (self._unseen, None if self._far_out is None else self._far_out.lane):
+            if share is not None:
+                share.leave()
+        if self._frozen is not None:
+            self._frozen.begin_anew()
+
     def parts(self, ordinary: Ordinary) -> dict[str, Any]:
         """Return what the compiled watch is made of."""
         far, unseen = self._far_out, self._unseen

@@ -5,22 +5,10 @@ wrong with the data; and a canary mixes two versions in one stream. So each vers
 reference window. When a new version's reference is complete, it is compared with that of the version before it. An alert
 says that they differ if the difference is more than both samples leave to chance, and large enough to matter; it is
 resolved as ``standing`` has it.
-
-The bounds hold for independent values; so each sample counts for as many as its own dependence leaves (``calibration``):
-
-- numbers: P(D > d) ≤ 2·exp(−2·d²·nm/(n+m)) for the KS distance D (Dvoretzky–Kiefer–Wolfowitz);
-- categories: the total variation is below ½·√((K−1)·(n+m)/nm) on average (Cauchy–Schwarz), and above that by s with
-  P ≤ exp(−2·s²·nm/(n+m)) (McDiarmid: one value moves it by 1/n or 1/m).
-
-References
-----------
-F. Wei, R. M. Dudley: Two-sample Dvoretzky–Kiefer–Wolfowitz inequalities, 2012. C. McDiarmid: On the method of bounded
-differences, 1989.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,14 +17,15 @@ import numpy as np
 
 from streamdrift.alerts import Alert
 from streamdrift.blocks.block import Block
-from streamdrift.blocks.column import ABSENT, NUMBER, TEXT, Column, Floats, Ints
+from streamdrift.blocks.column import ABSENT, Column, Ints
 from streamdrift.detect import explain
-from streamdrift.detect.baseline import Reference, distance, significant
-from streamdrift.detect.explain import MATERIAL, Change
+from streamdrift.detect.compared import compared
+from streamdrift.detect.explain import Change
 from streamdrift.detect.quiet import Quiet
 from streamdrift.detect.rebaseline import Order, closing
 from streamdrift.detect.series import Crowded, Known, Rows, Series
-from streamdrift.detect.standing import QUIET_ROWS, Standing, Tell
+from streamdrift.detect.standing import Standing, Tell
+from streamdrift.detect.withdrawal import QUIET_ROWS, gone_at, spells
 
 ROLES = frozenset({"prediction", "performance"})
 """What a model makes; its inputs are the same whatever its version."""
@@ -169,22 +158,60 @@ class Versions:
     def update(self, rows: Rows, column: Column, taken: int | None = None) -> list[tuple[int, Alert]]:
         """Take the rows' values, each to its version's series; see ``Series.update``."""
         told: list[tuple[int, Alert]] = []
-        first = self._rows
+        first, latest = self._rows, {id(version): version.latest for version in self._of.values()}
         owned = self._owned(rows.block, column)
         for version, mine in owned:
-            if version.series is None:
-                continue
-            whole = len(mine) == len(column)
-            found = version.series.update(*((rows, column, taken) if whole else (rows.of(mine), column.take(mine))))
-            told += [(int(mine[row]), alert) for row, alert in found]
-            if version.series.learned_at is not None:
-                version.learned_at = int(mine[version.series.learned_at])
+            told += self._feed(version, mine, latest.get(id(version)), rows, column, taken)
+        served = {id(version) for version, _ in owned}
+        for version in (*self._evicted, *self._of.values()):
+            if id(version) not in served:
+                told += self._gone(version, version.latest, self._rows, rows, first)
         for version, mine in owned:
             told += self._compare(version, mine, rows, first)
         told += self._stand(owned, rows, column, first)
         for version, _ in owned:
             version.learned_at = -1
         return told
+
+    def _feed(
+        self, version: _Version, mine: Ints, latest: int | None, rows: Rows, column: Column, taken: int | None
+    ) -> list[tuple[int, Alert]]:
+        """Give a version its rows, those behind a long absence as what comes after it; ``latest`` numbers its row before."""
+        first = self._rows - len(column)
+        numbers = first + mine
+        before = int(numbers[0]) if latest is None else latest
+        told: list[tuple[int, Alert]] = []
+        for i, spell in enumerate(spells(numbers, before)):
+            told += self._gone(version, before, int(spell[0]), rows, first) if i else []
+            if len(spell):
+                told += self._give(version, spell - first, rows, column, taken)
+                before = int(spell[-1])
+        return told + self._gone(version, before, self._rows, rows, first)
+
+    @staticmethod
+    def _give(version: _Version, mine: Ints, rows: Rows, column: Column, taken: int | None) -> list[tuple[int, Alert]]:
+        if version.series is None:
+            return []
+        whole = len(mine) == len(column)
+        found = version.series.update(*((rows, column, taken) if whole else (rows.of(mine), column.take(mine))))
+        if version.series.learned_at is not None:
+            version.learned_at = int(mine[version.series.learned_at])
+        return [(int(mine[row]), alert) for row, alert in found]
+
+    @staticmethod
+    def _gone(version: _Version, latest: int, end: int, rows: Rows, first: int) -> list[tuple[int, Alert]]:
+        """End what a version's series has told, where it serves no longer by the rows up to before number ``end``."""
+        series = version.series
+        if series is None or not series.has_told:
+            return []
+        until = end if version.until is None else min(end, version.until)
+        at = gone_at(latest, (latest - version.first + 1) / max(1, series.seen), until)
+        if at is None and until == version.until:
+            at = until  # its place is another's
+        if at is None:
+            return []
+        row = max(0, at - first)
+        return [(row, _named(alert, version)) for alert in series.withdraw(rows, row)]
 
     def _stand(
         self, owned: list[tuple[_Version, Ints]], rows: Rows, column: Column, first: int
@@ -314,62 +341,6 @@ def _teller(version: _Version, rows: Rows, mine: Ints) -> Tell:
 def _named(alert: Alert, version: _Version) -> Alert:
     """The alert as one of this version, whichever the row's is."""
     return replace(alert, model={"name": alert.model_name, "version": version.name or None})
-
-
-def compared(then: Known, now: Known, threshold: float, since: int) -> Change | None:
-    """Return how a new version's reference differs from the old one's; None where it does not, or too little to matter."""
-    old, new = then.reference, now.reference
-    values = _as_counted(old, new)
-    size = then.worth * now.worth / (then.worth + now.worth)
-    if old.kind != new.kind:
-        effect, unit, evidence = 1.0, "share", 2 * size
-    elif old.kind == NUMBER:
-        effect, unit = distance(old.ordered, values), "ks"
-        evidence = 2 * effect * effect * size - math.log(2)
-    else:
-        effect, unit, cells = *_total_variation(old, new), len(old.categories.keys() | new.categories.keys())
-        by_chance = math.sqrt(max(cells - 1, 1) / size) / 2
-        evidence = 2 * max(effect - by_chance, 0.0) ** 2 * size
-    if evidence < threshold or effect < MATERIAL[unit]:
-        return None
-    described = old.describe(values) if old.kind == new.kind else new.describe(new.ordered)
-    short = {"short": True} if old.is_short or new.is_short else {}
-    return Change(
-        "opens",
-        "",
-        "drift",
-        "version_shift",
-        ("versions",),
-        significant(evidence),
-        threshold,
-        significant(effect),
-        unit,
-        0,
-        since,
-        {**old.summary(), **short},
-        {"n": new.n, "null_rate": significant(new.null_rate), **described},
-    )
-
-
-def _as_counted(old: Reference, new: Reference) -> Floats:
-    """(m,) the new reference's values as the old one counts them."""
-    if old.kind != TEXT or new.kind != TEXT:
-        return new.ordered
-    places = np.array([old.categories.get(name, len(old.categories)) for name in new.categories], np.float64)
-    counted: Floats = places[new.ordered.astype(np.int64)]
-    return counted
-
-
-def _total_variation(old: Reference, new: Reference) -> tuple[float, str]:
-    """Half the sum of what the shares of all categories differ by."""
-    then, now = _shares(old), _shares(new)
-    return sum(abs(then.get(name, 0.0) - now.get(name, 0.0)) for name in sorted(then.keys() | now.keys())) / 2, "share"
-
-
-def _shares(reference: Reference) -> dict[str, float]:
-    names = list(reference.categories) if reference.kind == TEXT else ["false", "true"]
-    counts = np.bincount(reference.ordered.astype(np.int64), minlength=len(names))
-    return {name: float(counts[i]) / reference.n for i, name in enumerate(names)}
 
 
 def role(feature: str) -> str:

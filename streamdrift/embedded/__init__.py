@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from streamdrift.embedded import demo as demo
     from streamdrift.embedded import incident_commands as incident_commands
     from streamdrift.embedded import interrupt as interrupt
+    from streamdrift.embedded import learning_commands as learning_commands
     from streamdrift.embedded import rebaseline as rebaseline
     from streamdrift.embedded import replay as replay
     from streamdrift.embedded import tune as tune
@@ -36,7 +37,7 @@ OPTIONS = {
     "Tune": "tune_options",
 }
 """Of the commands, and where they are."""
-COMMANDS = frozenset({*OPTIONS.values(), "demo", "interrupt", "tune", "tune_diff"})
+COMMANDS = frozenset({*OPTIONS.values(), "demo", "interrupt", "learning_commands", "tune", "tune_diff"})
 
 
 def __getattr__(name: str) -> Any:

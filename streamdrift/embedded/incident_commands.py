@@ -20,7 +20,7 @@ from streamdrift.escalate import events, page
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.mitigation.course import Course
-from streamdrift.escalate.outbox import Dead
+from streamdrift.escalate.outbox_rows import Dead, told_of
 from streamdrift.escalate.policy import resolved_by_hand
 from streamdrift.escalate.triage import headline
 from streamdrift.settings import Settings
@@ -137,6 +137,7 @@ def _resolved(ledger: Ledger, given: str, options: Incidents, settings: Settings
             ledger.outbox.resolve(over, receiver, payload, now)
         event = events.resolved_by_hand(reason[:REASON_LENGTH_MAX], left)
         ledger.timeline.add(over.incident_id, at, event.kind, event.text, event.detail)
+        ledger.learn(over)
     done = f"resolved, with {left:,} of its alerts still firing" if left else "resolved"
     done += f"; the worker tells {', '.join(told)}" if told else "; nobody had been paged"
     return _done(over, done, options)
@@ -149,8 +150,9 @@ def _redriven(ledger: Ledger, options: Incidents, now: float) -> str:
         chosen = [one for one in dead if one.kept_back is None] if given or options.everything else []
         for one in chosen:
             ledger.outbox.redrive(one, now)
-            event = events.redriven(one.receiver, one.action, one.dedup_key)
-            ledger.timeline.add(one.incident_id, round(now * 1000), event.kind, event.text, event.detail)
+            what = "postmortem" if one.is_postmortem else one.action
+            event = events.redriven(one.receiver, what, one.dedup_key)
+            ledger.timeline.add(told_of(one.incident_id), round(now * 1000), event.kind, event.text, event.detail)
     if options.as_json:
         return _json([_dead_json(one, sent=one in chosen) for one in dead])
     return as_dead(dead, chosen, options.width)
@@ -158,7 +160,7 @@ def _redriven(ledger: Ledger, options: Incidents, now: float) -> str:
 
 def _dead_json(one: Dead, *, sent: bool) -> dict[str, Any]:
     return {
-        "incident_id": one.incident_id,
+        "incident_id": told_of(one.incident_id),
         "receiver": one.receiver,
         "action": one.action,
         "dedup_key": one.dedup_key,

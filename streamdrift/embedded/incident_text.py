@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from streamdrift.escalate.events import signal
 from streamdrift.escalate.incident import RANK, Incident
-from streamdrift.escalate.outbox import Dead, Row
+from streamdrift.escalate.outbox_rows import POSTMORTEM, Dead, Row, told_of
 from streamdrift.escalate.timeline import Entry
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.words import effect, moment, named
@@ -90,8 +90,9 @@ def _alerts(incident: Incident, columns: int) -> list[str]:
 
 
 def _delivery(row: Row, columns: int) -> list[str]:
-    what = WHAT.get(row.action, row.action)
-    short = row.dedup_key.replace(row.incident_id, row.incident_id[:ID])
+    what = "post-mortem" if row.dedup_key.endswith(POSTMORTEM) else WHAT.get(row.action, row.action)
+    incident_id = told_of(row.incident_id)
+    short = row.dedup_key.removesuffix(POSTMORTEM).replace(incident_id, incident_id[:ID])
     said = f"  {row.receiver:<14} {what:<5} {short:<{ID + 3}} {_state(row)}"
     return textwrap.wrap(said, columns, subsequent_indent=" " * 10)
 
@@ -114,7 +115,7 @@ def as_dead(dead: Sequence[Dead], sent: Sequence[Dead], width: int | None) -> st
         return "no dead deliveries"
     lines: list[str] = []
     for one in dead:
-        what = WHAT.get(one.action, one.action)
+        what = "post-mortem" if one.is_postmortem else WHAT.get(one.action, one.action)
         lines.append(cut(f"{one.incident_id[:ID]}  {one.receiver}  {what}  {named(one.headline, 250)}", width))
         lines += textwrap.wrap(
             f"given up after {_count(one.attempts, 'attempt')}: {named(one.outcome, 300)}",

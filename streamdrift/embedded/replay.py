@@ -12,6 +12,7 @@ import structlog
 
 from streamdrift.alerts import Alert
 from streamdrift.demo.timeline import Timeline
+from streamdrift.embedded.budgets import Budgets
 from streamdrift.embedded.incidents import IncidentBook
 from streamdrift.embedded.interrupt import Interrupt, Interruptible
 from streamdrift.embedded.outputs import STDIO, check, console, writable, write_text
@@ -64,7 +65,7 @@ def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interru
     for path in (options.summary, options.report):
         writable(path)
     routes = {topics.alerts: options.alerts, topics.rejected: options.rejected}
-    sink = FileSink({topic: path for topic, path in routes.items() if path})
+    sink: Sink = FileSink({topic: path for topic, path in routes.items() if path})
     taken = STDIO in options.outputs().values()
     lines = console(stderr=taken)
     timeline = Timeline(lines, None, bar=not (taken and standard_output().isatty()))
@@ -73,7 +74,7 @@ def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interru
         if order.kind == REBASELINE:
             played.run.direct.bank.rebaseline(order)
     named, began = ", ".join(options.paths), clock.monotonic()
-    with closing(sink), closing(source):
+    with closing(played.budgets or sink), closing(source):
         try:
             fault = played.read(Interruptible(source, interrupt))
         finally:
@@ -82,6 +83,8 @@ def replay(options: Replay, settings: Settings, clock: Clock, interrupt: Interru
         unread = _write(options.summary, lambda: orjson.dumps(summary.counts()).decode() + "\n")
         undrawn = _write(options.report, lambda: render(summary.report("Replay", named, options.command(), changes)))
         lines.print(summary.sentence(), soft_wrap=True)
+        for line in played.budgets.lines() if played.budgets is not None else ():
+            lines.print(line, soft_wrap=True, markup=False)
         if options.report not in {None, STDIO} and undrawn is None:
             lines.print(f"report: {options.report}", soft_wrap=True)
     faults = [f for f in (fault, unread, undrawn) if f is not None]
@@ -96,6 +99,10 @@ class _Played:
     ) -> None:
         self._options, self._timeline = options, timeline
         self.book = IncidentBook(settings, timeline.incident)
+        self.budgets: Budgets | None = None
+        if settings.slo.files:  # what is counted for them is held against them
+            settings = settings.model_copy(update={"slo": settings.slo.model_copy(update={"publish": True})})
+            sink = self.budgets = Budgets(sink, settings, self._alerts)
         self.run = EmbeddedRun(
             settings, config_hash(settings), Metrics(), sink, self._alerts, timeline.progress, labels
         )

@@ -12,7 +12,7 @@ from streamdrift.escalate.events import Event
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.mitigation.answers import Answers
 from streamdrift.escalate.mitigation.serving import NAME
-from streamdrift.escalate.outbox import Delivery
+from streamdrift.escalate.outbox_rows import POSTMORTEM, Delivery, told_of
 from streamdrift.escalate.receivers.base import (
     REFERENCE_LENGTH_MAX,
     Ambiguous,
@@ -122,7 +122,7 @@ class Deliverer:
     def _enter(self, delivery: Delivery, event: Event) -> None:
         """Add to the incident's timeline."""
         at = round(self._clock.now() * 1000)
-        if self._ledger.timeline.add(delivery.incident_id, at, event.kind, event.text, event.detail) is None:
+        if self._ledger.timeline.add(told_of(delivery.incident_id), at, event.kind, event.text, event.detail) is None:
             self._metrics.limit_hits.labels("timeline_entries_max").inc()
 
     def _say(self, event: str, delivery: Delivery, reason: str, level: str = "info", **other: float) -> None:
@@ -145,4 +145,5 @@ class Deliverer:
 
 
 def _of(delivery: Delivery) -> tuple[str, str, str]:
-    return delivery.receiver, delivery.page.action, delivery.page.dedup_key
+    is_postmortem = delivery.incident_id.endswith(POSTMORTEM)
+    return delivery.receiver, "postmortem" if is_postmortem else delivery.page.action, delivery.page.dedup_key

@@ -70,6 +70,7 @@ def _began(
 ) -> Event:
     said = f"{signal(alert)}: {effect(alert)}, since {onset(alert)}"
     detail = detail | {"severity": alert.severity, "onset_at": alert.onset_at}
+    detail |= {"events_since_onset": alert.events_since_onset}
     if decision.action == "open" or before is None:
         return Event("detected", said, detail)
     if decision.action == "reopen":
@@ -135,7 +136,8 @@ def signal(alert: Alert) -> str:
 
 
 def _page(action: str) -> str:
-    return "page" if action == "trigger" else {"resolve": "end", "acknowledge": "acknowledgement"}.get(action, action)
+    known = {"trigger": "page", "resolve": "end", "acknowledge": "acknowledgement", "postmortem": "post-mortem"}
+    return known.get(action, action)
 
 
 def _alerts(n: int) -> str:

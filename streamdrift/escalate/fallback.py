@@ -11,7 +11,7 @@ import orjson
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.outbox import Dead
+from streamdrift.escalate.outbox_rows import Dead
 from streamdrift.escalate.words import named
 from streamdrift.ports import Clock
 
@@ -44,10 +44,10 @@ class Fallback:
         return reports
 
     def _report(self, dead: Dead, receiver: str) -> bool:
-        """An end that was not told, and a page whose incident is over or which a later one stands for, need nobody."""
+        """An end or a post-mortem that was not told, and a page whose incident is over or which a later one stands for, need nobody."""
         outbox = self._ledger.outbox
         outbox.reported(dead)
-        if dead.action != "trigger" or dead.kept_back is not None or dead.receiver == receiver:
+        if dead.action != "trigger" or dead.kept_back is not None or dead.receiver == receiver or dead.is_postmortem:
             return False
         told = orjson.loads(outbox.payload(dead))
         why = named(dead.outcome, OUTCOME_LENGTH_MAX)

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from streamdrift.alerts import Alert
 from streamdrift.errors import Rejected
 from streamdrift.escalate import events, page, reading
+from streamdrift.escalate.burning import Burning
 from streamdrift.escalate.events import Event
 from streamdrift.escalate.incident import Incident
+from streamdrift.escalate.learnt import first_sight
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.paging import Paging
 from streamdrift.escalate.policy import Decision, apply, choose, may_reopen
@@ -19,6 +21,7 @@ from streamdrift.events.change import REBASELINE, Change
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import EscalateSettings
+from streamdrift.slo.measures import Slice
 
 OPEN_PER_MODEL_MAX = 100
 """Incidents of one model that are open at once; over it the one that was quiet longest is put aside."""
@@ -73,9 +76,16 @@ class Intake:
     """Takes one batch; made anew for each, inside the ledger's transaction; ``paging`` is of the same transaction."""
 
     def __init__(
-        self, ledger: Ledger, paging: Paging, settings: EscalateSettings, now: float, feed: Feed | None = None
+        self,
+        ledger: Ledger,
+        paging: Paging,
+        settings: EscalateSettings,
+        now: float,
+        feed: Feed | None = None,
+        burning: Burning | None = None,
     ) -> None:
         self._ledger, self._paging, self._settings, self._now, self._feed = ledger, paging, settings, now, feed
+        self._burning = burning
         self._open: dict[str, dict[str, Incident]] = {}
         self._stored: dict[str, Incident | None] = {}
         self._changed: dict[str, Incident] = {}
@@ -93,21 +103,27 @@ class Intake:
 
     def alone(self, alerts: Sequence[Alert]) -> Taken:
         """Take alerts that are the worker's own, and write what changed."""
+        self._own(alerts)
+        self._save()
+        return self.taken
+
+    def _own(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:
             if not self._ledger.knows(alert.alert_id):
                 decision = self._decide(alert)
                 self._ledger.take(alert, decision, self._now)
                 self.taken.decided.append((alert, decision))
-        self._save()
-        return self.taken
 
     def _save(self) -> None:
         """Write what changed; suspects are named by all that the batch tells of a new incident, not by its first alert."""
+        if self._burning is not None:
+            self._burning.save()
         for incident_id, at in self._new.items():
             above = self._upstream(self._changed[incident_id])
             self._note(incident_id, at, *map(events.suspect, above.suspects if above else ()))
         for incident_id, incident in self._changed.items():
             self._ledger.incidents.save(incident, self._stored.get(incident_id), self._now)
+            self._ledger.learn(incident)
             self._paging.changed(incident)
 
     def _record(self, record: Record) -> None:
@@ -118,6 +134,8 @@ class Intake:
         try:
             if self._feed is not None and self._is_change(record):
                 self._change(change.decode(record, self._feed.limits))
+            elif self._burning is not None and record.partition.name == self._burning.topic:
+                behind = self._measures(self._burning, record, behind=behind)
             else:
                 behind = self._alert(reading.read(record.value), behind=behind, partition=record.partition)
         except Rejected as e:
@@ -146,6 +164,20 @@ class Intake:
         self.taken.decided.append((alert, decision))
         return False
 
+    def _measures(self, burning: Burning, record: Record, *, behind: bool) -> bool:
+        """Take a slice of measures, as an alert is taken: once, and at an offset that is done where the topic was made again."""
+        found = Slice.from_cloudevent(record.value)
+        if not burning.concerns(found):
+            return behind
+        old = self._now - record.timestamp_ms / 1000 > self._settings.event_age_max_s
+        if burning.has(found) or (behind and old):
+            self.taken.seen += 1
+            return behind
+        if behind:
+            self.taken.anew.add(record.partition)
+        self._own(burning.take(found, record.timestamp_ms))
+        return False
+
     def _is_change(self, record: Record) -> bool:
         return self._feed is not None and record.partition.name == self._feed.topic
 
@@ -166,6 +198,9 @@ class Intake:
             return self._late(alert)
         if alert.resolves is not None:
             alert = replace(alert, resolves=self._ledger.opening(alert.resolves))
+        if alert.status == "firing" and alert.severity == "warning" and self._burning is not None:
+            spent = self._burning.is_nearly_spent(alert.model_name)
+            alert = replace(alert, severity="critical") if spent else alert
         return self._apply(alert)
 
     def _late(self, alert: Alert) -> Decision:
@@ -248,8 +283,13 @@ class Intake:
     def _tell(self, incident: Incident, decision: Decision, alert: Alert, paged: Sequence[Event]) -> None:
         if decision.action == "open":
             self._new[incident.incident_id] = alert.detected_at
+        if decision.page == "trigger" and incident.pages == 1:
+            above = self._upstream(incident)
+            self._note(incident.incident_id, alert.detected_at, *first_sight(self._ledger.past, incident, above))
         if decision.page == "resolve":
             above, others = self._upstream(incident), self._others(incident)
-            self._paging.over(incident, page.compose(incident, alert.detected_at, others, above))
+            budgets = self._ledger.objectives.states(incident.model)
+            told = page.compose(incident, alert.detected_at, others, above, budgets=budgets)
+            self._paging.over(incident, told)
         else:
             self._paging.call(incident, alert.detected_at, paged)

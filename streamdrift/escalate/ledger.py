@@ -13,23 +13,31 @@ from sqlalchemy import ColumnElement, Table, exists, or_, select
 
 from streamdrift.alerts import Alert
 from streamdrift.escalate.acknowledgements import Acknowledgements
+from streamdrift.escalate.actions import Actions
+from streamdrift.escalate.causes import Causes
 from streamdrift.escalate.changes import Changes
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.escalations import Escalations, come
 from streamdrift.escalate.gathered import Gathered, has_waited, is_over
+from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.incidents import Incidents
 from streamdrift.escalate.mitigation.rows import Mitigations, is_due
+from streamdrift.escalate.objectives import Objectives
 from streamdrift.escalate.outbox import OUTBOX_MAX, Outbox
+from streamdrift.escalate.outbox_rows import POSTMORTEM
+from streamdrift.escalate.past import PAST_KEPT_S, PastIncidents
 from streamdrift.escalate.places import place_of
 from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.silences import Silences
-from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, references, timeline
+from streamdrift.escalate.tables import alerts, incidents, offsets, outbox, past, references, timeline
 from streamdrift.escalate.timeline import Timeline
 from streamdrift.escalate.withheld import Withheld, waited
 from streamdrift.ports import Partition
 
 KEPT_S = 30 * 86_400.0
-"""How long what is over is kept: alerts, resolved incidents, deliveries."""
+"""How long what is over is kept: alerts, resolved incidents, deliveries. What was learnt of them is kept for longer."""
+LEARNT_MAX = 1_000
+"""Incidents noted as past in one round of pruning, where an older release had left them out."""
 
 
 class Ledger:
@@ -64,6 +72,12 @@ class Ledger:
         self.silences, self.withheld = Silences(self._database), Withheld(self._database)
         self.mitigations = Mitigations(self._database)
         self.escalations, self.gathered = Escalations(self._database), Gathered(self._database)
+        self.objectives = Objectives(self._database)
+        self.past, self.causes, self.actions = (
+            PastIncidents(self._database),
+            Causes(self._database),
+            Actions(self._database),
+        )
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, or nothing."""
@@ -120,6 +134,12 @@ class Ledger:
             )
         )
 
+    def learn(self, incident: Incident) -> None:
+        """Keep what an incident was that is over and was paged, within the caller's transaction; others change nothing."""
+        if not incident.is_open and incident.pages:
+            entries = self.timeline.entries(incident.incident_id)
+            self.past.put(incident, entries, self.causes.get(incident.incident_id))
+
     def brings(self, now: float, patience_s: float) -> bool:
         """Whether time alone has brought something for ``Paging.round`` to do: one statement, as it is asked in each step."""
         due = (
@@ -136,14 +156,24 @@ class Ledger:
         before = now - KEPT_S
         gone = incidents.delete().where(incidents.c.status == "resolved", incidents.c.recorded_at < before)
         with self.transaction():
+            for incident_id in self.past.unknown(LEARNT_MAX):
+                if (incident := self.incidents.get(incident_id)) is not None:
+                    self.learn(incident)
+            self.past.prune(round((now - PAST_KEPT_S) * 1000))
+            self.actions.prune(now - PAST_KEPT_S)
             self._database.execute(alerts.delete().where(alerts.c.recorded_at < before))
             self._database.execute(gone)
             self.changes.prune(round(before * 1000))
             self.silences.prune(before)
-            for table in (timeline, references):
-                self._database.execute(table.delete().where(~exists().where(_of(table))))
+            self.objectives.prune(now)
+            self.causes.prune()
+            self._database.execute(timeline.delete().where(~exists().where(_of(timeline))))
+            told = references.delete().where(~exists().where(_of(references)), ~exists().where(_of_postmortem()))
+            self._database.execute(told)
             old = (outbox.c.state != "pending", outbox.c.created_at < before)
-            self._database.execute(outbox.delete().where(*old, ~exists().where(_of(outbox))))
+            postmortem = incidents.c.incident_id.concat(POSTMORTEM) == outbox.c.incident_id
+            gone = outbox.delete().where(*old, ~exists().where(_of(outbox)), ~exists().where(postmortem))
+            self._database.execute(gone)
 
     def close(self) -> None:
         """Let go of it; a second call does nothing."""
@@ -153,3 +183,8 @@ class Ledger:
 def _of(table: Table) -> ColumnElement[bool]:
     """The incident that a row is about is there."""
     return incidents.c.incident_id == table.c.incident_id
+
+
+def _of_postmortem() -> ColumnElement[bool]:
+    """The past incident whose post-mortem a reference names is kept."""
+    return past.c.incident_id.concat(POSTMORTEM) == references.c.incident_id

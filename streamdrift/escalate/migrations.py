@@ -7,7 +7,7 @@ step from the version before; ``tests/escalate/test_migrations.py`` holds what c
 
 from __future__ import annotations
 
-VERSION = 8
+VERSION = 10
 
 STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -111,6 +111,47 @@ STEPS: dict[int, tuple[str, ...]] = {
         "CREATE INDEX mitigations_of ON mitigations (incident_id, number)",
         "CREATE INDEX mitigations_due ON mitigations (due_at)",
         "CREATE INDEX mitigations_model ON mitigations (model)",
+    ),
+    8: (
+        """
+        CREATE TABLE past (
+          incident_id TEXT NOT NULL PRIMARY KEY, model_key TEXT NOT NULL, feature_key TEXT NOT NULL, model TEXT NOT NULL,
+          severity TEXT NOT NULL, onset_at BIGINT NOT NULL, resolved_at BIGINT NOT NULL, headline TEXT NOT NULL,
+          marks TEXT NOT NULL, ending TEXT NOT NULL, words TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX past_model ON past (model_key, resolved_at)",
+        "CREATE INDEX past_feature ON past (feature_key, resolved_at)",
+        """
+        CREATE TABLE causes (
+          incident_id TEXT NOT NULL PRIMARY KEY, at BIGINT NOT NULL, change_id TEXT, kind TEXT, body TEXT NOT NULL,
+          seq INTEGER
+        )
+        """,
+        """
+        CREATE TABLE actions (
+          action_id TEXT NOT NULL PRIMARY KEY, incident_id TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL,
+          title TEXT NOT NULL, body TEXT NOT NULL, rule TEXT NOT NULL, cites TEXT NOT NULL, state TEXT NOT NULL,
+          reason TEXT NOT NULL, changed_at DOUBLE PRECISION NOT NULL, ticket TEXT, ticket_status TEXT,
+          look_at DOUBLE PRECISION NOT NULL
+        )
+        """,
+        "CREATE INDEX actions_incident ON actions (incident_id)",
+        "CREATE INDEX actions_look ON actions (state, look_at)",
+    ),
+    9: (
+        """
+        CREATE TABLE slo_counts (
+          indicator TEXT NOT NULL, width INTEGER NOT NULL, at BIGINT NOT NULL, good BIGINT NOT NULL,
+          total BIGINT NOT NULL, PRIMARY KEY (indicator, width, at)
+        )
+        """,
+        "CREATE TABLE slo_slices (slice_id TEXT NOT NULL, at DOUBLE PRECISION NOT NULL, PRIMARY KEY (slice_id))",
+        """
+        CREATE TABLE slo_standings (
+          objective TEXT NOT NULL, model TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (objective)
+        )
+        """,
     ),
 }
 """What makes the next version of each."""

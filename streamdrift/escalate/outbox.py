@@ -6,8 +6,7 @@ A delivery is noted as attempted before it is sent. So what a crash leaves behin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, exists, func, or_, select
@@ -16,10 +15,9 @@ from streamdrift.alerts import digest
 from streamdrift.escalate import page
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.incident import Incident
-from streamdrift.escalate.receivers.base import Action, Page
+from streamdrift.escalate.outbox_rows import POSTMORTEM, Dead, Delivery, Row, State
+from streamdrift.escalate.receivers.base import Action
 from streamdrift.escalate.tables import incidents, outbox, references
-
-State = Literal["pending", "done", "dead"]
 
 OUTBOX_MAX = 10_000
 """Deliveries of one receiver that may wait; further ones are dead at once, and the other receivers go on."""
@@ -27,65 +25,6 @@ FAR_S = 86_400.0
 """No wait is longer; one that seems to be was noted by a clock that has been set back since."""
 
 _PENDING = outbox.c.state == "pending"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One page to one receiver.
-
-    Attributes
-    ----------
-    attempts
-        Made before this one.
-    uncertain
-        Whether one of them may have told it.
-    created_at
-        Seconds since the epoch.
-    """
-
-    sequence: int
-    incident_id: str
-    receiver: str
-    page: Page
-    attempts: int
-    uncertain: bool
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One delivery as it stands, without what it says; for reports and tests."""
-
-    incident_id: str
-    receiver: str
-    action: Action
-    dedup_key: str
-    state: State
-    attempts: int
-    outcome: str
-
-
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """One delivery that was given up.
-
-    Attributes
-    ----------
-    outcome
-        Why.
-    kept_back
-        Why it would not be sent again; None where it would.
-    """
-
-    sequence: int
-    incident_id: str
-    receiver: str
-    action: Action
-    dedup_key: str
-    attempts: int
-    outcome: str
-    headline: str
-    kept_back: str | None
 
 
 class Outbox:
@@ -107,6 +46,25 @@ class Outbox:
         full = f"{waiting} deliveries were waiting for {receiver}" if waiting >= self._pending_max else ""
         self._add(incident_id, receiver, "trigger", dedup_key, payload, now, full)
         return not full
+
+    def publish(self, incident_id: str, receiver: str, payload: bytes, now: float) -> State | None:
+        """Take in an incident's post-mortem, once for each receiver; return how an earlier one stands, None where there is none.
+
+        One that is dead is attempted again, as it is by now; one that was told belongs to those who edit it.
+        """
+        told = incident_id + POSTMORTEM
+        known = self._database.execute(
+            select(outbox.c.sequence, outbox.c.state).where(*_to(told, receiver)).order_by(outbox.c.sequence).limit(1)
+        )
+        if not known:
+            self._add(told, receiver, "trigger", told, payload, now)
+            return None
+        sequence, state = known[0]
+        found: State = state
+        if found == "dead":
+            mine = outbox.c.sequence == sequence
+            self._database.execute(outbox.update().where(mine).values(payload=payload, **_again(now)))
+        return found
 
     def lately(self, receiver: str, since: float, until: float) -> int:
         """Return how many pages were taken in for a receiver after a time, up to another."""
@@ -293,7 +251,7 @@ class Outbox:
         c = outbox.c
         asked = select(c.incident_id, c.receiver, c.action, c.dedup_key, c.state, c.attempts, c.outcome)
         if incident_id is not None:
-            asked = asked.where(c.incident_id == incident_id)
+            asked = asked.where(c.incident_id.in_(_ids(incident_id)))
         return [Row(*row) for row in self._database.execute(asked.order_by(c.sequence))]
 
     def receivers(self, incident_id: str) -> list[str]:
@@ -305,7 +263,7 @@ class Outbox:
 
     def dead(self, incident_id: str | None = None, receiver: str | None = None) -> list[Dead]:
         """Return the deliveries that were given up, in order; of all, or of one incident or receiver."""
-        asked = [] if incident_id is None else [outbox.c.incident_id == incident_id]
+        asked: list[ColumnElement[bool]] = [] if incident_id is None else [outbox.c.incident_id.in_(_ids(incident_id))]
         asked += [] if receiver is None else [outbox.c.receiver == receiver]
         return self._dead(asked)
 
@@ -346,14 +304,23 @@ class Outbox:
 
     def redrive(self, dead: Dead, now: float) -> None:
         """Let a delivery that was given up be attempted again, from the beginning."""
-        again = {
-            "state": "pending",
-            "attempts": 0,
-            "outcome": "sent again by hand",
-            "next_attempt_at": now,
-            "reported": 0,
-        }
-        self._database.execute(outbox.update().where(outbox.c.sequence == dead.sequence).values(**again))
+        mine = outbox.c.sequence == dead.sequence
+        self._database.execute(outbox.update().where(mine).values(**_again(now)))
+
+
+def _ids(incident_id: str) -> tuple[str, str]:
+    """Of an incident's deliveries."""
+    return (incident_id, incident_id + POSTMORTEM)
+
+
+def _again(now: float) -> dict[str, Any]:
+    return {
+        "state": "pending",
+        "attempts": 0,
+        "outcome": "sent again by hand",
+        "next_attempt_at": now,
+        "reported": 0,
+    }
 
 
 def _to(incident_id: str, receiver: str) -> tuple[ColumnElement[bool], ...]:
@@ -363,7 +330,7 @@ def _to(incident_id: str, receiver: str) -> tuple[ColumnElement[bool], ...]:
 def _dead(*row: Any) -> Dead:
     sequence, incident_id, receiver, action, dedup_key, attempts, outcome, payload, newer, going = row
     why = None
-    if action == "trigger":
+    if action == "trigger" and not incident_id.endswith(POSTMORTEM):
         why = "a later page of its incident stands for it" if newer else None if going else "its incident is over"
     elif action == "acknowledge" and not going:
         why = "its incident is over"

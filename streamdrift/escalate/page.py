@@ -8,11 +8,14 @@ from typing import Any
 import orjson
 
 from streamdrift.alerts import Alert, rfc3339
+from streamdrift.escalate.budgets import described as described_budgets
 from streamdrift.escalate.contribution import Cell
 from streamdrift.escalate.explanation import sentences
 from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.mitigation import told as could
 from streamdrift.escalate.mitigation.states import Mitigation
+from streamdrift.escalate.objectives import State
+from streamdrift.escalate.postmortem.likeness import Likeness
 from streamdrift.escalate.receivers.base import Action, Page
 from streamdrift.escalate.suspects import Upstream
 from streamdrift.escalate.triage import blast_radius, first, headline
@@ -32,6 +35,8 @@ def compose(
     preface: str = "",
     on_call: Sequence[dict[str, str]] = (),
     mitigations: Sequence[Mitigation] = (),
+    like: Likeness | None = None,
+    budgets: Sequence[State] = (),
 ) -> bytes:
     """Return what a page says, apart from its action and ids.
 
@@ -49,6 +54,10 @@ def compose(
         Who is called: ``list``, ``name`` and handles of each.
     mitigations
         What could be done about it, and is: a line each, before what explains it.
+    like
+        A past incident that it is like.
+    budgets
+        How the model's objectives stand.
     """
     alerts, room = [], PAGE_BYTES_MAX
     lead = blast_radius(incident).lead
@@ -64,6 +73,10 @@ def compose(
     if mitigations:
         told["explanation"] = [*map(could.line, mitigations), *told["explanation"]]
         told["mitigations"] = [could.to_json(one) for one in mitigations]
+    if like is not None:
+        told |= {"seen_before": like.to_json(), "explanation": [*told["explanation"], like.sentence]}
+    if left := described_budgets(budgets, at):
+        told |= {"budgets": left, "explanation": [*told["explanation"], *(budget["text"] for budget in left)]}
     line = preface + headline(incident, others)
     return orjson.dumps({"at": at, "headline": line, "incident": told, "alerts": alerts})
 

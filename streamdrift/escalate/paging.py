@@ -23,7 +23,7 @@ from streamdrift.escalate.mitigation.states import Mitigation
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.routing.labels import of_incident
 from streamdrift.escalate.routing.tree import Leg, legs
-from streamdrift.escalate.suspects import Upstream, upstream
+from streamdrift.escalate.suspects import Upstream, kinds, upstream
 from streamdrift.escalate.triage import headline
 from streamdrift.escalate.withheld import CHECK_S
 from streamdrift.escalate.words import duration
@@ -292,7 +292,9 @@ class Paging:
         called = self._people(call.on_call)
         others = self._ledger.incidents.going(call.incident.model) - 1
         above, could = self._above(call.incident), self.course.of_page(call.incident.incident_id)
-        payload = page.compose(call.incident, call.at, others, above, call.preface, called, could)
+        like = next(iter(self._ledger.past.like(call.incident, kinds(above))), None)
+        budgets = self._ledger.objectives.states(call.incident.model)
+        payload = page.compose(call.incident, call.at, others, above, call.preface, called, could, like, budgets)
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
 

@@ -106,6 +106,11 @@ class Upstream:
         return told | ({"no_deployment": self.no_deployment} if self.no_deployment else {})
 
 
+def kinds(above: Upstream | None) -> set[str]:
+    """The kinds of the changes that are suspects."""
+    return set() if above is None else {suspect.change.kind for suspect in above.suspects}
+
+
 def upstream(
     incident: Incident,
     changes: Collection[Change],

@@ -276,3 +276,82 @@ mitigations = Table(
 Index("mitigations_of", mitigations.c.incident_id, mitigations.c.number)
 Index("mitigations_due", mitigations.c.due_at)
 Index("mitigations_model", mitigations.c.model)
+# What is learnt of incidents outlasts them: none of these hangs on an incident's row. Keys are digests, for an index of PostgreSQL
+# takes no text of 2,000 characters.
+
+past = Table(
+    "past",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("model_key", Text, nullable=False),
+    Column("feature_key", Text, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("onset_at", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger, nullable=False),
+    Column("headline", Words, nullable=False),
+    Column("marks", Words, nullable=False),
+    Column("ending", Words, nullable=False),
+    Column("words", Words, nullable=False),
+)
+Index("past_model", past.c.model_key, past.c.resolved_at)
+Index("past_feature", past.c.feature_key, past.c.resolved_at)
+
+causes = Table(
+    "causes",
+    METADATA,
+    Column("incident_id", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("change_id", Words),
+    Column("kind", Words),
+    Column("body", Words, nullable=False),
+    Column("seq", Integer),
+)
+
+actions = Table(
+    "actions",
+    METADATA,
+    Column("action_id", Text, primary_key=True),
+    Column("incident_id", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("title", Words, nullable=False),
+    Column("body", Words, nullable=False),
+    Column("rule", Words, nullable=False),
+    Column("cites", Words, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Words, nullable=False),
+    Column("changed_at", DOUBLE_PRECISION, nullable=False),
+    Column("ticket", Words),
+    Column("ticket_status", Words),
+    Column("look_at", DOUBLE_PRECISION, nullable=False),
+)
+Index("actions_incident", actions.c.incident_id)
+Index("actions_look", actions.c.state, actions.c.look_at)
+
+# Objectives: what was counted is kept by a digest of what it is of; it goes when no window needs it any more.
+
+slo_counts = Table(
+    "slo_counts",
+    METADATA,
+    Column("indicator", Text, primary_key=True),
+    Column("width", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("good", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+)
+
+slo_slices = Table(
+    "slo_slices",
+    METADATA,
+    Column("slice_id", Text, primary_key=True),
+    Column("at", DOUBLE_PRECISION, nullable=False),
+)
+
+slo_standings = Table(
+    "slo_standings",
+    METADATA,
+    Column("objective", Text, primary_key=True),
+    Column("model", Words, nullable=False),
+    Column("state", Words, nullable=False),
+)

@@ -24,8 +24,8 @@ def effect(alert: Alert) -> str:
     if alert.reason == "segment_overflow":
         of = " series of all models" if then.get("limit") == "series_max" else ""
         return f"{number(then.get('n'))}{of} are watched, more came"
-    if alert.role == "traffic":
-        return _traffic(alert)
+    if alert.role in {"traffic", "slo"}:
+        return _traffic(alert) if alert.role == "traffic" else _burn(now)
     if alert.kind == "anomaly" and alert.effect_unit == "share":
         for key, name in _SHARES:
             if _is_number(now.get(key)):
@@ -63,6 +63,16 @@ def _traffic(alert: Alert) -> str:
     if _is_number(now.get("rate")):
         return f"{number(then.get('rate'))} → {number(now['rate'])} events/s"
     return _bare(alert)
+
+
+def _burn(now: dict[str, Any]) -> str:
+    """``2.1 % bad in 1 h, 21 × the budget's rate; 62 % of the budget left, gone in 9 h``."""
+    rate, left = number(now.get("burn_rate")), now.get("budget_left", 0)
+    told = f"{percent(now.get('bad_share'))} bad in {duration(now.get('window_s'))}, {rate} × the budget's rate"
+    if not _is_number(left) or left <= 0:
+        return f"{told}; the budget is spent"
+    gone = f", gone in {duration(now['spent_in_s'])}" if _is_number(now.get("spent_in_s")) else ""
+    return f"{told}; {percent(left)} of the budget left{gone}"
 
 
 def _bare(alert: Alert) -> str:

@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import FilteringBoundLogger
 
 from streamdrift.errors import Fatal, Retriable
+from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
@@ -23,6 +24,8 @@ from streamdrift.escalate.paging import LIMIT, Desk, Paging
 from streamdrift.escalate.policy import REASONS
 from streamdrift.escalate.receivers.base import Receiver
 from streamdrift.escalate.routing.document import Routes
+from streamdrift.escalate.tickets import Tickets
+from streamdrift.escalate.vigil import Vigil
 from streamdrift.escalate.watch import Watch
 from streamdrift.events.inference import Limits
 from streamdrift.ports import Clock, Record, Sink, Source, dead_letter_headers
@@ -35,6 +38,8 @@ DELIVERY_BUDGET_S = 10.0
 DELIVERIES_PER_STEP_MAX = 20
 """For each receiver."""
 DRAIN_S = 10.0
+SETTLED_S = 5.0
+"""After its start: by then it has seen of each partition whether something waits there."""
 PRUNE_EVERY_S = 86_400.0
 
 
@@ -59,6 +64,8 @@ class EscalationWorker:
         The serving side, from ``mitigation.serving``; without it nothing is offered.
     pulse
         By which detection is looked at (``escalate.heartbeat_s``); without one it isn't.
+    promises
+        Objectives, where the source has measures, too; without any none are kept.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class EscalationWorker:
         changes: bool = False,
         pulse: Pulse | None = None,
         routes: Routes | None = None,
+        promises: Promises | None = None,
         serving: Receiver | None = None,
     ) -> None:
         self._source, self._ledger, self._receivers, self._settings = source, ledger, tuple(receivers), settings
@@ -85,10 +93,13 @@ class EscalationWorker:
         self._deliverer = Deliverer(ledger, told, settings.escalate.retry, clock, metrics, self._log, self._answers)
         silent_s = settings.escalate.heartbeat_s
         self._watch = Watch(pulse, ledger, silent_s, clock, self._log) if pulse is not None else None
+        self._vigil = Vigil(promises, ledger, clock, metrics) if promises is not None else None
         self._fallback = Fallback(ledger, settings.escalate.fallback, clock, self._log)
+        self._tickets = Tickets.of(ledger, settings.escalate, clock, self._log)
         self._feed = Feed(settings.topics.changes, Limits.of(settings)) if changes else None
         self._names = tuple(receiver.name for receiver in self._receivers)
         self._desk = Desk(self._names, routes or Routes(), settings.escalate, changes=changes)
+        self._began = self._behind_since = clock.monotonic()
         self._prune()
         self._answers.start()
         retired = ledger.outbox.retire(tuple(receiver.name for receiver in told))
@@ -110,7 +121,7 @@ class EscalationWorker:
         try:
             records = self._source.poll(self._settings.kafka.poll_records_max, timeout_s)
         except Retriable:
-            self._round(caught_up=False)
+            self._round(caught_up=self._has_all(reached=False))
             self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
             raise
         if records:
@@ -119,6 +130,8 @@ class EscalationWorker:
         self._round(caught_up=self._has_all())
         self._deliverer.run(DELIVERY_BUDGET_S, DELIVERIES_PER_STEP_MAX)
         self._fallback.report()
+        if self._tickets is not None:
+            self._tickets.step()
         if self._clock.monotonic() - self._pruned_at >= PRUNE_EVERY_S:
             self._prune()
         self._measure()
@@ -161,7 +174,8 @@ class EscalationWorker:
         began = self._clock.monotonic()
         with self._ledger.transaction():
             paging = self._paging()
-            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed)
+            burning = self._vigil.burning() if self._vigil is not None else None
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), self._feed, burning)
             taken = intake.take(records)
             paging.course.took(taken.decided)
             paging.finish()
@@ -177,11 +191,19 @@ class EscalationWorker:
         self._metrics.last_processed.labels(STAGE).set(self._clock.now())
         self._tell(taken)
         self._tell_paged(paging)
+        if self._vigil is not None:
+            self._vigil.measure()
 
-    def _has_all(self) -> bool:
-        """Whether every alert that there is was taken: of a source that has no partitions yet nothing is known."""
-        lag = self._source.lag()
-        return bool(lag) and not any(lag.values())
+    def _has_all(self, *, reached: bool = True) -> bool:
+        """Whether every alert that there is was taken, or has been waited for as long as it takes to verify a mitigation.
+
+        Of a source that is just finding its partitions, nothing is known.
+        """
+        lag, now = self._source.lag() if reached else {}, self._clock.monotonic()
+        if lag and not any(lag.values()) and now - self._began >= SETTLED_S:
+            self._behind_since = now
+            return True
+        return now - self._behind_since >= self._settings.escalate.mitigation.verify_s
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())
@@ -198,6 +220,7 @@ class EscalationWorker:
 
     def _look(self) -> None:
         """Let what detection's heartbeat says open or end an incident."""
+        self._look_at_objectives()
         alerts = self._watch.alerts() if self._watch is not None else []
         if alerts:
             with self._ledger.transaction():
@@ -207,6 +230,20 @@ class EscalationWorker:
                 paging.finish()
             self._tell(taken)
             self._tell_paged(paging)
+
+    def _look_at_objectives(self) -> None:
+        """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
+        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_all()):
+            return
+        with self._ledger.transaction():
+            paging, burning = self._paging(), self._vigil.burning()
+            intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), None, burning)
+            taken = intake.alone(self._vigil.look(burning))
+            paging.course.took(taken.decided)
+            paging.finish()
+        self._tell(taken)
+        self._tell_paged(paging)
+        self._vigil.measure()
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""
@@ -225,8 +262,9 @@ class EscalationWorker:
         for record, error in taken.refused:
             self._metrics.rejected.labels(error.reason).inc()
             position = record.partition.position(record.offset)
-            what = "an alert" if record.partition.name == self._settings.topics.alerts else "a change event"
-            self._log.warning(f"not {what}; passed over", reason=error.reason, detail=error.detail, **position)
+            self._log.warning(
+                f"not {self._said(record)}; passed over", reason=error.reason, detail=error.detail, **position
+            )
         for alert, decision in taken.decided:
             reason = decision.reason if decision.reason in REASONS else "other"
             self._metrics.incidents.labels(decision.action, reason).inc()
@@ -245,6 +283,11 @@ class EscalationWorker:
                 self._metrics.limit_hits.labels("series_per_incident_max").inc()
         self._metrics.duplicates.labels(STAGE).inc(taken.seen)
         self._tell_limits(taken)
+
+    def _said(self, record: Record) -> str:
+        """What a record should have been."""
+        topics = self._settings.topics
+        return {topics.alerts: "an alert", topics.measures: "measures"}.get(record.partition.name, "a change event")
 
     def _tell_limits(self, taken: Taken) -> None:
         if taken.changes:

@@ -30,6 +30,7 @@ from streamdrift.settings.receivers import (
     WebhookSettings,
 )
 from streamdrift.settings.show import show, show_json
+from streamdrift.settings.slo import SloSettings
 from streamdrift.settings.tree import (
     EngineChoice,
     KafkaSettings,
@@ -67,6 +68,7 @@ __all__ = [
     "Settings",
     "SlackSettings",
     "SlackWebhookSettings",
+    "SloSettings",
     "TelemetrySettings",
     "TopicSettings",
     "WebhookSettings",

@@ -71,7 +71,6 @@ class EscalateSettings(Section):
     pages_unlimited: tuple[str, ...] = ()
     """Receivers that are told of each incident, however many there are: what groups by itself, such as `alertmanager`."""
     retry: RetrySettings = RetrySettings()
-    mitigation: MitigationSettings = MitigationSettings()
     pagerduty: PagerDutySettings = PagerDutySettings()
     webhook: WebhookSettings = WebhookSettings()
     slack: SlackSettings = SlackSettings()
@@ -82,6 +81,7 @@ class EscalateSettings(Section):
     markdown: MarkdownSettings = MarkdownSettings()
     email: EmailSettings = EmailSettings()
     apprise: AppriseSettings = AppriseSettings()
+    mitigation: MitigationSettings = MitigationSettings()
 
     @model_validator(mode="after")
     def _waits(self) -> Self:

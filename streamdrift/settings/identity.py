@@ -31,7 +31,7 @@ DECISIVE = frozenset(
 )
 """With ``overrides``: what alerts depend on. The rest says how events and alerts travel."""
 
-INDIFFERENT = frozenset({"engine", "exchange", "block_events_max", "kafka", "topics", "escalate", "telemetry"})
+INDIFFERENT = frozenset({"engine", "exchange", "block_events_max", "kafka", "topics", "escalate", "slo", "telemetry"})
 """Never changes an alert. A new setting must be put in one of the two sets (a test insists)."""
 
 INDIFFERENT_FIELDS = {"labels": {"enabled", "join_memory_max", "spill_directory"}}

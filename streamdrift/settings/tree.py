@@ -20,6 +20,7 @@ from streamdrift.settings.detection import (
     ReferenceSettings,
 )
 from streamdrift.settings.escalation import EscalateSettings
+from streamdrift.settings.slo import SloSettings
 from streamdrift.settings.values import (
     COUNT_MAX,
     Count,
@@ -129,6 +130,8 @@ class TopicSettings(Section):
     """Internal: columnar blocks between the two stages."""
     state: TopicName = "streamdrift.state"
     """Internal: compacted changelog of detector state."""
+    measures: TopicName = "streamdrift.measures"
+    """Counts of each model's events out, for its objectives (`slo.publish`)."""
 
     @model_validator(mode="after")
     def _each_its_own(self) -> Self:
@@ -214,6 +217,7 @@ class Settings(BaseSettings):
     """Rules for single models, features and segments, each under a name of its own."""
     labels: LabelSettings = LabelSettings()
     escalate: EscalateSettings = EscalateSettings()
+    slo: SloSettings = SloSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from streamdrift.errors import Fatal
 
-VERSION = 2
+VERSION = 3
 """Version of the format, and of what is in the blobs; what is newer is refused."""
 PIECE_BYTES = 850_000
 """With key and header it stays below 900,000 bytes: a topic's default limit is 1 MiB, and so is a producer's."""

@@ -85,6 +85,12 @@ class Metrics:
         self.mitigations = self._counter("mitigations", "Mitigations, by what became of them.", "action", "state")
         self.outbox = self._gauge("outbox_pending", "Pages that wait for delivery.")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the page that has waited longest.")
+        self.budget_left = self._gauge(
+            "slo_budget_left", "Part of an objective's error budget that is left.", "objective"
+        )
+        self.burn_rate = self._gauge(
+            "slo_burn_rate", "How fast an objective's error budget burns; 1 lasts its period.", "objective"
+        )
         self.transport_errors = self._counter("transport_errors", "Faults of a transport, retried or not.", "transport")
         self.info = Info(
             "streamdrift_build",

@@ -16,10 +16,11 @@ from streamdrift.blocks.column import NUMBER, Floats
 from streamdrift.detect import baseline
 from streamdrift.detect.bank import Bank
 from streamdrift.detect.calibration import calibrate, score_table
+from streamdrift.detect.compared import compared
 from streamdrift.detect.rebaseline import ORDERS_MAX, Order
 from streamdrift.detect.series import Known
-from streamdrift.detect.standing import QUIET_ROWS
-from streamdrift.detect.versions import VERSIONS_MAX, compared
+from streamdrift.detect.versions import VERSIONS_MAX
+from streamdrift.detect.withdrawal import QUIET_ROWS
 from streamdrift.settings import Settings
 from tests.detect.test_bank import SMALL, START, detected, names, records
 

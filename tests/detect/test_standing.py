@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from streamdrift.alerts import Alert
 from streamdrift.blocks.assemble import Assembler
 from streamdrift.detect.explain import Change
-from streamdrift.detect.standing import QUIET_ROWS, Standing
+from streamdrift.detect.standing import Standing
+from streamdrift.detect.withdrawal import QUIET_ROWS
 from streamdrift.escalate.policy import Incident, apply, choose
 from streamdrift.settings import Settings
 from tests.detect.test_bank import SMALL, START, records

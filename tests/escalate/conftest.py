@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from structlog.typing import FilteringBoundLogger
 from streamdrift.alerts import Alert, series_id
 from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.errors import Standby
+from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.worker import EscalationWorker
-from streamdrift.ports import Sink
+from streamdrift.ports import Partition, Record, Sink
 from streamdrift.settings import Settings
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker, MemorySource
@@ -31,7 +32,9 @@ ONSET = 1_366_185_600_000  # two hours before
 MINUTE = 60_000
 TOPIC = "drift-alerts"
 BACK_TO_4 = """
+DROP TABLE slo_counts; DROP TABLE slo_slices; DROP TABLE slo_standings;
 DROP TABLE mitigations;
+DROP TABLE past; DROP TABLE causes; DROP TABLE actions;
 DROP TABLE silences; DROP TABLE withheld; DROP TABLE escalations; DROP TABLE gathered; DROP INDEX outbox_lately;
 DROP TABLE changes; DROP INDEX incidents_ended; ALTER TABLE outbox DROP COLUMN reported;
 """
@@ -130,6 +133,31 @@ def opened(place: Path | str, outbox_max: int = 10_000) -> Ledger:
             time.sleep(0.002)
 
 
+class Joined:
+    """Topics in memory as one source."""
+
+    def __init__(self, sources: Sequence[MemorySource]) -> None:
+        self._sources = sources
+
+    def poll(self, records_max: int, timeout_s: float) -> Sequence[Record]:
+        taken: list[Record] = []
+        for source in self._sources:
+            taken += source.poll(records_max - len(taken), timeout_s)
+        return taken
+
+    def commit(self, done: Mapping[Partition, int]) -> None:
+        self._sources[0].commit(done)
+
+    def lag(self) -> Mapping[Partition, int]:
+        return {partition: lag for source in self._sources for partition, lag in source.lag().items()}
+
+    def exhausted(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 @dataclass
 class House:
     """A worker over a broker in memory and a ledger on disk, that can be torn down and built again."""
@@ -143,6 +171,7 @@ class House:
     log: FilteringBoundLogger | None = None
     serving: Receiver | None = None
     routes: Routes | None = None
+    promises: Promises | None = None
     broker: MemoryBroker = field(default_factory=MemoryBroker)
     clock: FakeClock = field(default_factory=FakeClock)
     metrics: Metrics = field(default_factory=Metrics)
@@ -152,7 +181,8 @@ class House:
 
     def start(self) -> None:
         self.ledger = opened(self.path, self.outbox_max)
-        source = MemorySource(self.broker, TOPIC, "streamdrift-escalate")
+        topics = (TOPIC,) if self.promises is None else (TOPIC, self.promises.topic)
+        source = Joined([MemorySource(self.broker, topic, "streamdrift-escalate") for topic in topics])
         self.worker = EscalationWorker(
             source,
             self.ledger,
@@ -164,6 +194,7 @@ class House:
             self.sink,
             pulse=self.pulse,
             routes=self.routes,
+            promises=self.promises,
             serving=self.serving,
         )
 

@@ -228,7 +228,9 @@ def test_jira_looks_for_a_ticket_that_may_have_been_made(on_jira: Jira, server: 
     assert on_jira.send(replace(page, uncertain=True), NOW) == Delivered("found", "OPS-3")
     ((where, body),) = told(server)
     assert where == "/rest/api/3/search/jql"
-    assert body["jql"] == 'project = "OPS" AND labels = "streamdrift-incident-1" ORDER BY created ASC'
+    others = '"streamdrift-corrective-action", "streamdrift-postmortem"'
+    asked = f'project = "OPS" AND labels = "streamdrift-incident-1" AND labels not in ({others}) ORDER BY created ASC'
+    assert body["jql"] == asked
     answers(server, {"issues": []})
     assert on_jira.send(replace(page, uncertain=True), NOW) == Delivered(reference="OPS-17")
 

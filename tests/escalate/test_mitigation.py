@@ -202,21 +202,38 @@ def test_alerts_that_wait_unread_put_off_the_revert_but_not_for_ever(
     here = begin(house, receiver, serving, offers=("*=roll_back",), verify_s=900)
     ask(here, approve=True)
     here.step()
+    here.wait(800)
     poll = here.worker._source.poll
 
     def away(*_: object) -> Any:
         raise Retriable("the broker is away")
 
     here.worker._source.poll = away  # type: ignore[method-assign,assignment] # the broker's fault
-    here.clock.time += 1000
+    here.clock.time += 200
     with pytest.raises(Retriable):
         here.worker.step(0.0)
     assert states(here) == [("roll_back", "sent")]
-    here.clock.time += 800
+    here.clock.time += 701
     with pytest.raises(Retriable):
         here.worker.step(0.0)
     assert states(here) == [("roll_back", "reverted")]
     here.worker._source.poll = poll  # type: ignore[method-assign] # it is back
+
+
+def test_a_worker_that_has_just_begun_looks_before_it_takes_back(
+    receiver: KeepingReceiver, house: Make, serving: ServingSide
+) -> None:
+    here = begin(house, receiver, serving, offers=("*=roll_back",), verify_s=900)
+    ask(here, approve=True)
+    here.step()
+    here.clock.time += 5_000
+    here.crash()
+    here.step()
+    assert states(here) == [("roll_back", "sent")]
+    here.wait(4)
+    assert serving.operations == ["mitigate"]
+    here.wait(1)
+    assert serving.operations == ["mitigate", "revert"]
 
 
 def test_what_is_not_to_be_taken_back_stays_and_somebody_is_called(

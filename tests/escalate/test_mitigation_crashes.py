@@ -87,7 +87,7 @@ def play(path: Path | str, fuse: Fuse, *, recovers: bool, by_hand: bool) -> Play
         if recovers:
             here.publish(make_alert(closes=alert, at=10))
             made.wait(0)
-        made.wait(901, steps=12)
+        made.wait(901, steps=20)
     finally:
         Database.execute = execute  # type: ignore[method-assign] # as it was
     return made

@@ -17,6 +17,7 @@ from streamdrift.telemetry import Metrics
 
 START = 1_700_000_000_000
 EVENTS, LABELS, BLOCKS = "inference-events", "inference-labels", "streamdrift.blocks"
+MEASURES = "streamdrift.measures"
 
 
 def tree(**changes: Any) -> Settings:
@@ -28,6 +29,7 @@ def tree(**changes: Any) -> Settings:
             "policy": {"resolve_events": 128, "alert_cooldown_s": 600.0, "require": "none"},
             "anomalies": {"duplicate_within_events": 60, "replay_within_events": 120},
             "kafka": {"state_flush_s": 3.0},
+            "slo": {"publish": True},
         }
         | changes
     )
@@ -94,6 +96,7 @@ class Broker:
     committed: dict[Partition, int] = field(default_factory=dict)
     changelog: dict[Partition, dict[bytes, bytes]] = field(default_factory=dict)
     out: list[tuple[str, bytes]] = field(default_factory=list)
+    measures: list[tuple[str, bytes]] = field(default_factory=list)
     replayed: int = 0
     written: int = 0
 
@@ -148,7 +151,8 @@ class Process:
         self.broker.write(self.stage.due(math.inf if flush else self.now))
         for partition, offset in self.next.items():
             self.broker.committed[partition] = max(offset, self.broker.committed.get(partition, 0))
-        self.broker.out += self.pending
+        self.broker.measures += [one for one in self.pending if one[0] == MEASURES]
+        self.broker.out += [one for one in self.pending if one[0] != MEASURES]
         self.pending = []
 
 

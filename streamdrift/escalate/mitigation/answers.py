@@ -6,9 +6,10 @@ from structlog.typing import FilteringBoundLogger
 
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.mitigation.course import OVER, Course
+from streamdrift.escalate.mitigation.serving import NAME
 from streamdrift.escalate.mitigation.states import ACTIONS, STATES
 from streamdrift.escalate.mitigation.told import title
-from streamdrift.escalate.receivers.base import Page
+from streamdrift.escalate.receivers.base import OUTCOMES, Page
 from streamdrift.ports import Clock
 from streamdrift.settings import EscalateSettings
 from streamdrift.telemetry import Metrics
@@ -28,6 +29,8 @@ class Answers:
             for action in ACTIONS:
                 for state in STATES:
                     self._metrics.mitigations.labels(action, state)
+            for outcome in (*(kind.name for kind in OUTCOMES), "dead"):
+                self._metrics.deliveries.labels(NAME, outcome)
             return
         course = self._course()
         with self._ledger.transaction():

@@ -17,6 +17,7 @@ from streamdrift.escalate.mitigation import message, told
 from streamdrift.escalate.mitigation.offers import PER_INCIDENT_MAX, Offer, chosen, is_new, offers
 from streamdrift.escalate.mitigation.serving import NAME
 from streamdrift.escalate.mitigation.states import LIVE, RUNNING, Mitigation, State, mitigation_id, moved
+from streamdrift.escalate.mitigation.versions import Known
 from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.receivers import ACKNOWLEDGING
 from streamdrift.settings import EscalateSettings
@@ -44,6 +45,7 @@ class Course:
         self.moved: list[Mitigation] = []
         self.untold = 0
         self.limits: list[str] = []
+        self._known: dict[str, Known] = {}
 
     # Offers ----------------------------------------------------------------------------------------------------------
 
@@ -54,7 +56,9 @@ class Course:
         if self._settings.url is None:
             return []
         past = self._ledger.mitigations.past(incident.incident_id, incident.model)
-        known = self._ledger.mitigations.known(incident.model, self._ledger.changes)
+        if incident.model not in self._known:
+            self._known[incident.model] = self._ledger.mitigations.known(incident.model, self._ledger.changes)
+        known = self._known[incident.model]
         return offers(incident, self._settings, known, past, self._now, target=target, segment=segment)
 
     def propose(self, incident: Incident) -> None:
@@ -215,7 +219,7 @@ class Course:
         Parameters
         ----------
         caught_up
-            Whether every alert that there is was taken: one that waits unread may be the recovery.
+            Whether every alert that there is was taken, or was waited for long enough: one that waits unread may be the recovery.
         """
         news: list[tuple[Mitigation, Incident]] = []
         for one in self._ledger.mitigations.due(self._now, DUE_PER_ROUND_MAX):
@@ -242,8 +246,8 @@ class Course:
             self._note(moved(one, "expired", said=late))
 
     def _unverified(self, one: Mitigation, *, caught_up: bool) -> None:
-        """Alerts that wait unread put it off, for as long again and no longer."""
-        if not caught_up and one.due_at is not None and self._now < one.due_at + self._settings.verify_s:
+        """Alerts that wait unread put it off."""
+        if not caught_up:
             return
         why = f"the alerts did not recover within {told.lasts(self._now - (one.sent_at or self._now))}"
         if one.action in self._settings.reverts:

@@ -1,4 +1,4 @@
-"""Confluence Cloud's API v2: a page per incident, made once. https://developer.atlassian.com/cloud/confluence/rest/v2/
+"""Confluence Cloud's API v2: a page per incident, and one for its post-mortem, each made once. https://developer.atlassian.com/cloud/confluence/rest/v2/
 
 A page is made when the incident is over, and belongs to those who edit it from then on: it is never written over. Titles are
 unique in a space, so that the title is its dedup key: one that is there already is this one.
@@ -12,7 +12,7 @@ import orjson
 
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Page, Permanent, RetryAt
-from streamdrift.escalate.receivers.documents import Document, of_page
+from streamdrift.escalate.receivers.documents import Document, is_postmortem, of_page
 from streamdrift.escalate.receivers.formats import fitting, to_xhtml
 from streamdrift.escalate.receivers.http import Answer, HttpDoor, basic, outcome
 from streamdrift.settings import ConfluenceSettings
@@ -41,10 +41,12 @@ class Confluence:
 
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
-        if page.action != "resolve":
+        if page.action != "resolve" and not is_postmortem(page):
             return Delivered("its page is made when it is over")
         if page.reference:
             return Delivered("its page was made before")
+        if is_postmortem(page):
+            return self.publish(page.headline, of_page(page), now)
         incident = str(page.incident.get("incident_id") or page.dedup_key)
         return self.publish(title(page.incident.get("model"), incident), of_page(page), now)
 

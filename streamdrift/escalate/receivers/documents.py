@@ -5,7 +5,7 @@ Everything in it is plain text, as it came; ``formats`` writes it, and escapes i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from streamdrift.alerts import segment_name
@@ -46,7 +46,14 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-Block = Heading | Paragraph | Bullets | Table
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines to copy, as they are."""
+
+    text: str
+
+
+Block = Heading | Paragraph | Bullets | Table | Code
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,36 @@ class Document:
     blocks: tuple[Block, ...]
 
 
+def is_postmortem(page: Page) -> bool:
+    """Whether a page is a post-mortem to be published, and calls nobody."""
+    return "postmortem" in page.incident
+
+
+def to_json(document: Document) -> dict[str, Any]:
+    """A document in JSON terms."""
+    blocks = [{"is": type(block).__name__.casefold()} | asdict(block) for block in document.blocks]
+    return {"title": document.title, "blocks": blocks}
+
+
+def from_json(told: dict[str, Any]) -> Document:
+    """Read what ``to_json`` wrote."""
+    return Document(str(told["title"]), tuple(_block(block) for block in told["blocks"]))
+
+
+def _block(told: dict[str, Any]) -> Block:
+    match told["is"]:
+        case "heading":
+            return Heading(told["text"])
+        case "bullets":
+            return Bullets(tuple(told["items"]))
+        case "table":
+            return Table(tuple(told["head"]), tuple(tuple(row) for row in told["rows"]))
+        case "code":
+            return Code(told["text"])
+        case _:
+            return Paragraph(told["text"])
+
+
 def state(page: Page) -> str:
     """The incident's state in one word, as the page tells it."""
     if page.action == "resolve":
@@ -65,7 +102,9 @@ def state(page: Page) -> str:
 
 
 def of_page(page: Page) -> Document:
-    """What a page says, at length."""
+    """What a page says, at length; a post-mortem as it was written."""
+    if is_postmortem(page):
+        return from_json(page.incident["postmortem"])
     blocks: list[Block] = [Paragraph(page.headline), Table(("", ""), facts(page))]
     explained = tuple(str(sentence) for sentence in page.incident.get("explanation") or ())
     if explained:

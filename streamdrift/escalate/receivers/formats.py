@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from streamdrift.escalate import safe_text
-from streamdrift.escalate.receivers.documents import Block, Bullets, Document, Heading, Paragraph, Table
+from streamdrift.escalate.receivers.documents import Block, Bullets, Code, Document, Heading, Paragraph, Table
 
 TEXT_MAX = 2_000
 """Characters of one paragraph, item or cell."""
+CODE_LINES_MAX = 400
 LEFT_OUT = "What is left out here did not fit."
 
 
@@ -45,6 +47,8 @@ def _text(block: Block) -> str:
             if len(head) == 2:
                 return "\n".join(": ".join(safe_text.plain(cell, TEXT_MAX) for cell in row) for row in told)
             return "\n".join(" | ".join(safe_text.plain(cell, TEXT_MAX) for cell in row) for row in told)
+        case Code(text):
+            return "\n".join(f"    {line}" for line in _lines(text))
 
 
 def to_markdown(document: Document) -> str:
@@ -65,6 +69,16 @@ def _markdown(block: Block) -> str:
             lines = [[safe_text.markdown(cell, TEXT_MAX) for cell in row] for row in (head, *rows)]
             lines.insert(1, ["---"] * len(head))
             return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        case Code(text):
+            told = _lines(text)
+            longest = max((len(run) for line in told for run in re.findall("`+", line)), default=0)
+            fence = "`" * max(3, longest + 1)  # longer than any within: nothing in it can end it
+            return "\n".join([fence, *told, fence])
+
+
+def _lines(text: str) -> list[str]:
+    """Each line by itself made plain: what would act, or break the line, is spelt out."""
+    return [safe_text.plain(line, TEXT_MAX) for line in text.split("\n")][:CODE_LINES_MAX]
 
 
 def to_xhtml(document: Document) -> str:
@@ -83,6 +97,12 @@ def _xhtml(block: Block) -> str:
         case Table(head, rows):
             top = [_row(head, "th")] if any(head) else []
             return f"<table><tbody>{''.join([*top, *(_row(row, 'td') for row in rows)])}</tbody></table>"
+        case Code(text):
+            return f"<pre>{_escaped(text)}</pre>"
+
+
+def _escaped(text: str) -> str:
+    return "\n".join(safe_text.xml(line, TEXT_MAX) for line in _lines(text))
 
 
 def _row(cells: tuple[str, ...], tag: str) -> str:
@@ -106,6 +126,9 @@ def _adf(block: Block) -> dict[str, Any]:
         case Table(head, rows):
             lines = [_cells(head, "tableHeader")] if any(head) else []
             return {"type": "table", "content": [*lines, *(_cells(row, "tableCell") for row in rows)]}
+        case Code(text):
+            told = "\n".join(_lines(text)) or " "
+            return {"type": "codeBlock", "attrs": {}, "content": [{"type": "text", "text": told}]}
 
 
 def _cells(row: tuple[str, ...], kind: str) -> dict[str, Any]:

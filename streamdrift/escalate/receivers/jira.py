@@ -10,12 +10,14 @@ from dataclasses import replace
 
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Ambiguous, Delivered, Outcome, Page, Permanent, RetryAt
-from streamdrift.escalate.receivers.documents import Paragraph, of_page
+from streamdrift.escalate.receivers.documents import Paragraph, is_postmortem, of_page
 from streamdrift.escalate.receivers.jira_site import Issue, JiraSite
 from streamdrift.escalate.receivers.reference import Reference, reference_of
 from streamdrift.settings import JiraSettings
 
 LABEL = "streamdrift"
+ACTION_LABEL, POSTMORTEM_LABEL = f"{LABEL}-corrective-action", f"{LABEL}-postmortem"
+"""Of tickets that have the incident's label, and are not its own."""
 WHAT = {"trigger": "Grew", "acknowledge": "Acknowledged", "resolve": "Resolved"}
 
 
@@ -33,6 +35,9 @@ class Jira:
 
     def send(self, page: Page, now: float) -> Outcome:
         """Make one attempt; see ``Receiver``."""
+        return self._postmortem(page, now) if is_postmortem(page) else self._page(page, now)
+
+    def _page(self, page: Page, now: float) -> Outcome:
         known = reference_of(page)
         if page.action == "resolve" and known.over:
             return Delivered("its end was told before")
@@ -49,8 +54,42 @@ class Jira:
         made = self.site.create(_issue(page, self._settings), now)
         return made if not isinstance(made, str) else Delivered(reference=made)
 
+    def _postmortem(self, page: Page, now: float) -> Outcome:
+        """A comment on the incident's ticket; where it has none, a ticket."""
+        if page.reference:
+            return Delivered("it was told before", page.reference)
+        ticket = str(page.incident.get("ticket") or "")
+        if ticket:
+            return self._as_comment(page, ticket, now)
+        label = f"{LABEL}-postmortem-{safe_text.file_name(str(page.incident.get('incident_id')))}"
+        keys = self.site.labelled(label, now) if page.uncertain else []
+        if not isinstance(keys, list):
+            return keys
+        if keys:
+            return Delivered("found", keys[0])
+        document = of_page(page)
+        issue = Issue(
+            page.headline, document, self._settings.issue_type, (LABEL, incident_label(page), POSTMORTEM_LABEL, label)
+        )
+        made = self.site.create(issue, now)
+        return made if not isinstance(made, str) else Delivered(reference=made)
+
+    def _as_comment(self, page: Page, ticket: str, now: float) -> Outcome:
+        if page.uncertain:
+            found = self.site.commented(ticket, page.delivery_id, now)
+            if found is not False:
+                return Delivered("found", ticket) if found is True else found
+        document = of_page(page)
+        blocks = (
+            _mark(page),
+            Paragraph(page.headline),
+            *document.blocks,
+        )  # first, for what does not fit is cut at the end
+        done = self.site.comment(ticket, replace(document, blocks=blocks), now)
+        return replace(done, reference=ticket) if isinstance(done, Delivered) else done
+
     def _found(self, page: Page, now: float) -> str | Outcome | None:
-        keys = self.site.labelled(incident_label(page), now)
+        keys = self.site.labelled(incident_label(page), now, without=(ACTION_LABEL, POSTMORTEM_LABEL))
         if isinstance(keys, Permanent) and page.uncertain:
             return Permanent(f"perhaps delivered: it was sent, and can't be looked for ({keys.reason})")
         return (keys[0] if keys else None) if isinstance(keys, list) else keys

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Delivered, Outcome
 from streamdrift.escalate.receivers.documents import Document, Paragraph
-from streamdrift.escalate.receivers.jira import LABEL
+from streamdrift.escalate.receivers.jira import ACTION_LABEL, LABEL
 from streamdrift.escalate.receivers.jira_site import FOUND_MAX, Issue, JiraSite
 from streamdrift.settings import JiraSettings
 
@@ -60,7 +60,7 @@ class JiraActions:
             return Delivered("found", keys[0])
         incident = f"{LABEL}-{safe_text.file_name(action.incident_id)}"
         text = (Paragraph(action.text), Paragraph(f"Corrective action of incident {action.incident_id}"))
-        labels = (LABEL, f"{LABEL}-corrective-action", incident, label)
+        labels = (LABEL, ACTION_LABEL, incident, label)
         made = self._site.create(Issue(action.title, Document(action.title, text), self._kind, labels), now)
         return made if not isinstance(made, str) else Delivered(reference=made)
 

@@ -69,9 +69,11 @@ class JiraSite:
         key = str(answer.get("key") or "")
         return key or Ambiguous("accepted, but the answer names no ticket", SETTLING_S)
 
-    def labelled(self, label: str, now: float) -> list[str] | Outcome:
-        """Return the keys of the tickets with a label, the oldest first."""
-        query = f"project = {safe_text.jql(self._project)} AND labels = {safe_text.jql(label)} ORDER BY created ASC"
+    def labelled(self, label: str, now: float, without: tuple[str, ...] = ()) -> list[str] | Outcome:
+        """Return the keys of the tickets with a label, and without others, the oldest first."""
+        query = f"project = {safe_text.jql(self._project)} AND labels = {safe_text.jql(label)}"
+        query += f" AND labels not in ({', '.join(map(safe_text.jql, without))})" if without else ""
+        query += " ORDER BY created ASC"
         return self._search(query, ("summary",), now, lambda issue: str(issue.get("key")))
 
     def comment(self, key: str, document: Document, now: float) -> Outcome:

@@ -1,4 +1,4 @@
-"""Markdown files in a folder: one per incident, written anew with each of its pages."""
+"""Markdown files in a folder: one per incident, written anew with each of its pages; and its post-mortem, written once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamdrift.escalate import safe_text
 from streamdrift.escalate.receivers.base import Delivered, Outcome, Page, RetryAt
-from streamdrift.escalate.receivers.documents import Document, of_page
+from streamdrift.escalate.receivers.documents import Document, is_postmortem, of_page
 from streamdrift.escalate.receivers.formats import to_markdown
 from streamdrift.settings import MarkdownSettings
 
@@ -33,6 +33,8 @@ class Markdown:
         """Make one attempt; see ``Receiver``."""
         del now
         incident = str(page.incident.get("incident_id") or page.dedup_key)
+        if is_postmortem(page):
+            return self.write(f"{incident}-postmortem", of_page(page), once=True)
         return self.write(incident, of_page(page))
 
     def write(self, name: str, document: Document, *, once: bool = False) -> Outcome:

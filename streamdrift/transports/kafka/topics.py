@@ -72,6 +72,7 @@ def wanted(settings: Settings) -> list[Wanted]:
         Wanted(topics.changes, 1, _kept(90)),
         Wanted(topics.alerts, n, _kept(30)),
         Wanted(topics.rejected, n, _kept(14) | large),
+        Wanted(topics.measures, n, _kept(30)),
         Wanted(topics.blocks, n, _kept(7) | large),
         Wanted(
             topics.state,
