@@ -36,7 +36,7 @@ TOPICS = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state"
 SECRET = "the-secret-of-the-played-webhook"
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 CHANNEL, THREAD = "C0123456789", "1712345678.000100"
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 SETTINGS = {
     "STREAMDRIFT_FREE_TEXT": '["question","answer"]',
     "STREAMDRIFT_REFERENCE__EVENTS": "100000",
