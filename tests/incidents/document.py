@@ -262,11 +262,11 @@ def _honest(played: Played, judged: Judged) -> Iterator[str]:
 
 
 def _of(played: Played, incident: dict[str, Any]) -> str:
-    """Which of the innocents it is of, by feature and time."""
+    """Which of the innocents it may be of, by feature and time: the shortest."""
     features, began = set(incident["blast_radius"]["features"]), ms(incident["onset_at"])
-    for one in played.story.innocents:
+    for one in sorted(played.story.innocents, key=lambda one: one.until - one.since):
         if features & set(one.shows) and one.since - 12 * HOUR <= began <= one.until + HOUR:
-            return f" (of: {one.what})"
+            return f" (perhaps of: {one.what})"
     return ""
 
 

@@ -21,7 +21,9 @@ from kafka import KafkaConsumer, TopicPartition
 from streamdrift.alerts import Alert
 from streamdrift.checks.receivers import Script, ScriptedServer
 from streamdrift.demo.receiver import Receiver
+from streamdrift.embedded.incident_commands import Incidents, incidents
 from streamdrift.settings import KafkaSettings
+from streamdrift.settings.load import load
 from streamdrift.transports.kafka import KafkaSink
 from tests.incidents.launcher import StoryTime
 from tests.incidents.serving import Serving
@@ -34,7 +36,7 @@ TOPICS = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state"
 SECRET = "the-secret-of-the-played-webhook"
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 CHANNEL, THREAD = "C0123456789", "1712345678.000100"
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 SETTINGS = {
     "STREAMDRIFT_FREE_TEXT": '["question","answer"]',
     "STREAMDRIFT_REFERENCE__EVENTS": "100000",
@@ -194,6 +196,15 @@ class House:
             timeout=180,
             check=False,
         )
+
+    def shown(self) -> list[dict[str, Any]]:
+        """What ``incidents show --json`` says of each incident, in the order in which they opened; without processes of their own."""
+        settings, now = load(self.environment, root=ROOT).settings, self.story_time.now()
+        if not Path(settings.escalate.ledger).exists():
+            return []
+        listed = orjson.loads(incidents(Incidents("list", everything=True, as_json=True), settings, now))
+        ids = [one["incident_id"] for one in sorted(listed, key=lambda one: (one["opened_at"], one["incident_id"]))]
+        return [orjson.loads(incidents(Incidents("show", one, as_json=True), settings, now)) for one in ids]
 
     def feed(self, messages: Sequence[Message], now: int) -> None:
         """Write records, and wait until they, and all that comes of them, are through; the story's time is ``now``."""

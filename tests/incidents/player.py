@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from streamdrift.alerts import Alert, rfc3339
 from tests.incidents.house import House, Told
 from tests.incidents.story import DAY, HOUR, MINUTE, SLOT, UNDO_AFTER_MS, Message, Story, World
@@ -144,7 +142,7 @@ class Player:
             self._announced.remove(one)
             self._run(now, "incidents", "silence", "add", *one.arguments)
         if self._fresh != (len(self._house.alerts), len(self.played.commands)):
-            self._going = self._incidents()
+            self._going = self._house.shown()
             self._fresh = len(self._house.alerts), len(self.played.commands)
         going = self._going
         for incident in going:
@@ -210,18 +208,9 @@ class Player:
         self.played.commands.append(command)
         return command
 
-    def _incidents(self) -> list[dict[str, Any]]:
-        listed = self._house.run("incidents", "list", "--all", "--json")
-        if listed.returncode:
-            return []
-        ids = [one["incident_id"] for one in orjson.loads(listed.stdout)]
-        shown = [self._house.run("incidents", "show", one, "--json") for one in ids]
-        found = [orjson.loads(one.stdout) for one in shown if one.returncode == 0]
-        return sorted(found, key=lambda one: (one["opened_at"], one["incident_id"]))
-
     def _finish(self, now: int) -> None:
         played = self.played
-        played.incidents = self._incidents()
+        played.incidents = self._house.shown()
         for one in played.mine[:1]:
             self._house.story_time.set((now + DAY // 2) / 1000)
             drafted = self._house.run("incidents", "postmortem", one["incident_id"], "--markdown")
