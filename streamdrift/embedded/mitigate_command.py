@@ -187,7 +187,7 @@ class _Asked:
         return self._done(one, said if one.dry_run else said + self._then(one))
 
     def _then(self, one: Mitigation) -> str:
-        within = told.lasts(self._settings.verify_s)
+        within = told.lasts(self._course.patience_s(self._incident))
         if one.action in self._settings.reverts:
             return f", and takes it back unless the alerts recover within {within}"
         return f"; whether the alerts recover is looked at for {within}"

@@ -62,7 +62,7 @@ class MitigationSettings(ReceiverSection):
     cooldown_s: Annotated[float, Field(ge=0, le=EXPIRY_MAX_S)] = 3_600.0
     """After an action was sent for a model, the same is not offered again for so long; by itself none is sent at all."""
     verify_s: Wait = 1_800.0
-    """Within this time after it was sent, the incident's alerts have to recover. That no data come is no recovery."""
+    """Within this time after it was sent, or within the time in which they could show it if that is longer, the incident's alerts have to recover. That no data come is no recovery."""
     reverts: Actions = MITIGATIONS
     """Actions that are taken back by themselves where the alerts did not recover; others stay, and somebody is called."""
 

@@ -18,6 +18,7 @@ from streamdrift.errors import Standby
 from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.heartbeat import Pulse
 from streamdrift.escalate.ledger import Ledger
+from streamdrift.escalate.mitigation import proof
 from streamdrift.escalate.receivers import Delivered, Outcome, Page, Receiver
 from streamdrift.escalate.routing.document import Routes
 from streamdrift.escalate.worker import EscalationWorker
@@ -247,6 +248,12 @@ def house(place: Path | str) -> Iterator[Callable[..., House]]:
     yield make
     for one in made:
         one.worker.close()
+
+
+@pytest.fixture
+def patience_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings alone say how long recovery is waited for; how long alerts need to show it is in test_mitigation_proof."""
+    monkeypatch.setattr(proof, "MARGIN", 0.0)
 
 
 @pytest.fixture

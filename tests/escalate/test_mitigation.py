@@ -27,6 +27,8 @@ from tests.escalate.mitigations import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("patience_of_the_settings")
+
 Make = Callable[..., House]
 
 

@@ -23,6 +23,8 @@ from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
 from tests.escalate.hostile import HOSTILE
 from tests.escalate.mitigations import NEW, OLD, URL, ServingSide, of, settings_of, states, status
 
+pytestmark = pytest.mark.usefixtures("patience_of_the_settings")
+
 Make = Callable[..., House]
 
 

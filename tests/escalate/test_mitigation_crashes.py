@@ -26,6 +26,8 @@ from tests.escalate.mitigations import NEW, OLD, ServingSide, kinds, settings_of
 from tests.escalate.test_crashes import QUIET, Fuse, Killed, Pager, burning
 from tests.postgresql import Postgresql
 
+pytestmark = pytest.mark.usefixtures("patience_of_the_settings")
+
 
 @dataclass
 class Play:

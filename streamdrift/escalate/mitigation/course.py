@@ -15,6 +15,7 @@ from streamdrift.escalate.incident import Incident
 from streamdrift.escalate.ledger import Ledger
 from streamdrift.escalate.mitigation import message, told
 from streamdrift.escalate.mitigation.offers import PER_INCIDENT_MAX, Offer, chosen, is_new, offers
+from streamdrift.escalate.mitigation.proof import proof_s
 from streamdrift.escalate.mitigation.serving import NAME
 from streamdrift.escalate.mitigation.states import LIVE, RUNNING, Mitigation, State, mitigation_id, moved
 from streamdrift.escalate.mitigation.versions import Known
@@ -23,6 +24,8 @@ from streamdrift.escalate.receivers import ACKNOWLEDGING
 from streamdrift.settings import EscalateSettings
 
 DUE_PER_ROUND_MAX = 100
+WAIT_MAX_S = 604_800.0
+"""A week: what shows no recovery by then is not waited for."""
 OVER: tuple[State, ...] = ("failed", "reverted", "kept")
 """Ends of which somebody is told by a page."""
 
@@ -189,13 +192,18 @@ class Course:
         if one.dry_run:
             self._note(moved(one, "sent"))
             return
-        until = self._now + self._settings.verify_s
-        self._note(moved(one, "sent", sent_at=self._now, due_at=until))
         incident = self._ledger.incidents.get(one.incident_id)
+        until = self._now + self.patience_s(incident)
+        self._note(moved(one, "sent", sent_at=self._now, due_at=until))
         if incident is not None and incident.status in {"open", "acknowledged"}:
             mitigating = replace(incident, status="mitigating")
             self._ledger.incidents.save(mitigating, incident, self._now)
             self.acknowledge(mitigating)
+
+    def patience_s(self, incident: Incident | None) -> float:
+        """Seconds in which an incident's alerts have to recover: no fewer than they need to show it."""
+        proof = 0.0 if incident is None else proof_s(incident)
+        return min(max(self._settings.verify_s, proof), WAIT_MAX_S)
 
     def acknowledge(self, incident: Incident) -> list[str]:
         """Tell receivers that know acknowledgements that somebody, or something, sees to an incident; return which."""
