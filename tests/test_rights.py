@@ -180,7 +180,9 @@ def test_the_page_has_every_user_and_each_right_once() -> None:
 def test_every_command_does_its_work_with_the_rights_of_the_page(
     cluster: Cluster, command: Command, tmp_path: Path
 ) -> None:
-    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == 8
+    assert command(cluster, "topics", "topics", "create").out.count("exists, 1 partition") == len(
+        TopicSettings.model_fields
+    )
     plain = KafkaSettings(bootstrap_servers=cluster.broker.plaintext)
     topics, detecting, escalating = cluster.topics(), tmp_path / "detect.log", tmp_path / "escalate.log"
     publish(plain, topics.events, [*drifting(), b"nonsense"])

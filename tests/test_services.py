@@ -21,12 +21,12 @@ from kafka import KafkaConsumer, TopicPartition
 
 from streamdrift.alerts import Alert
 from streamdrift.demo.receiver import Receiver
-from streamdrift.settings import KafkaSettings
+from streamdrift.settings import KafkaSettings, TopicSettings
 from streamdrift.transports.kafka import KafkaSink
 from tests.transports.clock import RealClock
 
 START = 1_700_000_000_000
-TOPIC_NAMES = ("events", "labels", "changes", "alerts", "rejected", "blocks", "state", "incidents")
+TOPIC_NAMES = tuple(TopicSettings.model_fields)
 
 
 @pytest.fixture
