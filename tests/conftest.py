@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from streamdrift.settings import KafkaSettings
@@ -34,7 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def loggers_speak_as_before() -> Iterator[None]:
-    """The Apprise receiver silences loggers of others for good: right for a process, and not for the next test."""
+    """The Apprise receiver silences loggers of others for good, and a command sets its level: right for a process, and not for the next test."""
+    structlog.reset_defaults()
     yield
     for name in ("apprise", "urllib3.connectionpool"):
         logging.getLogger(name).disabled = False

@@ -207,11 +207,16 @@ class EscalationWorker:
 
         Of a source that is just finding its partitions, nothing is known.
         """
-        lag, now = self._source.lag() if reached else {}, self._clock.monotonic()
-        if lag and not any(lag.values()) and now - self._began >= SETTLED_S:
+        now = self._clock.monotonic()
+        if reached and self._has_read() and now - self._began >= SETTLED_S:
             self._behind_since = now
             return True
         return now - self._behind_since >= self._settings.escalate.mitigation.verify_s
+
+    def _has_read(self) -> bool:
+        """Whether nothing waits to be read: of a source that has no partitions yet nothing is known."""
+        lag = self._source.lag()
+        return bool(lag) and not any(lag.values())
 
     def _paging(self) -> Paging:
         return Paging(self._ledger, self._desk, self._clock.now())
@@ -241,7 +246,7 @@ class EscalationWorker:
 
     def _look_at_objectives(self) -> None:
         """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
-        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_all()):
+        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_read()):
             return
         with self._ledger.transaction():
             paging, burning = self._paging(), self._vigil.burning()
