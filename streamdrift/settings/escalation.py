@@ -31,8 +31,8 @@ class RetrySettings(Section):
     """First wait; each further one is twice as long."""
     max_s: Positive = 300.0
     """Longest wait."""
-    attempts_max: Count = 50
-    """Attempts before the delivery is put aside as dead, with a log line and a metric."""
+    attempts_max: Count = 100
+    """Attempts before the delivery is put aside as dead, with a log line and a metric: with these waits, about eight hours."""
 
     @model_validator(mode="after")
     def _grows(self) -> Self:
