@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +27,12 @@ settings.load_profile("streamdrift")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` all broker tests go to one worker, and so need one broker."""
+    """With ``--dist loadgroup`` broker tests go to two workers, by file, and so need two brokers: they wait more than they work."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             if item.get_closest_marker("broker"):
-                item.add_marker(pytest.mark.xdist_group("broker"))
+                half = zlib.crc32(item.path.name.encode()) % 2
+                item.add_marker(pytest.mark.xdist_group(f"broker-{half}"))
 
 
 @pytest.fixture(autouse=True)
