@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from streamdrift.settings import KafkaSettings
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests import postgresql as servers
 from tests.broker import Broker, NoBrokerError, running
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # started in the background by a shell: what tests start would inherit it, and be deaf to Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how long an example takes on a busy machine says nothing about the code; derandomize keeps a failure the same everywhere
 settings.register_profile("streamdrift", deadline=None, derandomize=os.environ.get("CI") == "true")
