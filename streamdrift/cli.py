@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -345,7 +344,8 @@ def _incidents(options: argparse.Namespace) -> int:
         return _silence(options) if options.action == "silence" else cli_mitigation.run(options)
     if options.action in cli_postmortem.LEARNING:
         return cli_postmortem.run(options)
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    from streamdrift.embedded.outputs import width  # noqa: PLC0415 - as above
+
     return app.incidents(
         app.Incidents(
             options.action,
@@ -354,7 +354,7 @@ def _incidents(options: argparse.Namespace) -> int:
             getattr(options, "receiver", None),
             everything=getattr(options, "all", False),
             as_json=options.json,
-            width=shutil.get_terminal_size().columns if terminal else None,
+            width=width(),
         )
     )
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 
 DESCRIPTION = """\
 Shows what the serving side could do about an incident, why something is not offered, and what is under way; with --action
@@ -38,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - usage errors need not load numpy
     from streamdrift.embedded.mitigate_command import Mitigate, mitigate  # noqa: PLC0415 - as above
+    from streamdrift.embedded.outputs import width  # noqa: PLC0415 - as above
 
-    terminal = sys.stdout is not None and sys.stdout.isatty()
     asked = Mitigate(
         options.incident,
         options.wanted,
@@ -50,6 +48,6 @@ def run(options: argparse.Namespace) -> int:
         refuse=options.refuse,
         keep=options.keep,
         as_json=options.json,
-        width=shutil.get_terminal_size().columns if terminal else None,
+        width=width(),
     )
     return app.command(lambda settings, now: mitigate(asked, settings, now))

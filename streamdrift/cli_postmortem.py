@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 from typing import Any
 
 LEARNING = frozenset({"postmortem", "actions", "search"})
@@ -57,9 +55,8 @@ def run(options: argparse.Namespace) -> int:
     """Run one of them."""
     import streamdrift.app as app  # noqa: PLC0415, PLR0402 - usage errors need not load numpy
     from streamdrift.embedded import learning_commands  # noqa: PLC0415 - as above
+    from streamdrift.embedded.outputs import width  # noqa: PLC0415 - as above
 
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else None
     asked = learning_commands.Learning(
         getattr(options, "move", options.action),
         incident=getattr(options, "incident", None),
@@ -73,6 +70,6 @@ def run(options: argparse.Namespace) -> int:
         everything=getattr(options, "all", False),
         markdown=getattr(options, "markdown", False),
         as_json=options.json,
-        width=width,
+        width=width(),
     )
     return app.command(lambda settings, now: learning_commands.learning(asked, settings, now))

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from streamdrift.errors import Rejected
 from streamdrift.pipeline import Assemble, Detect, Direct
 from streamdrift.settings import Settings
-from streamdrift.slo.measures import LADDER, MINUTE_MS, Minute, Slice, named_rung, rung
+from streamdrift.slo.counts import MINUTE_MS
+from streamdrift.slo.measures import LADDER, Minute, Slice, named_rung, rung
 from streamdrift.telemetry import Metrics
 from streamdrift.transports.memory import MemoryBroker
 from tests.detect.test_bank import SMALL, START, traffic

@@ -14,7 +14,8 @@ from streamdrift.events import fields, strict_json
 from streamdrift.events.formats import cloudevents
 from streamdrift.ports import Partition, Record
 from streamdrift.settings import Settings
-from streamdrift.slo.measures import MINUTE_MS, MINUTES_MAX, Minute, Place, Slice
+from streamdrift.slo.counts import MINUTE_MS
+from streamdrift.slo.measures import MINUTES_MAX, Minute, Place, Slice
 
 MODELS_MAX = 100
 """Models that are told of one batch; names in what was put aside are anybody's."""

@@ -21,7 +21,8 @@ from streamdrift.detect.group import Group, Makes, Told
 from streamdrift.detect.learning import first_present
 from streamdrift.detect.rebaseline import Order, names, pieces
 from streamdrift.detect.versions import Versions
-from streamdrift.slo.measures import MINUTE_MS, Minute, Place, Slice, Stream, rung
+from streamdrift.slo.counts import MINUTE_MS
+from streamdrift.slo.measures import Minute, Place, Slice, Stream, rung
 
 SLICE_MINUTES = 10
 KIND_VALUES = 100

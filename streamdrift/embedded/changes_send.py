@@ -12,7 +12,7 @@ import urllib3
 
 from streamdrift.alerts import rfc3339
 from streamdrift.embedded.outputs import STDIO
-from streamdrift.embedded.rebaseline import moment, write
+from streamdrift.embedded.rebaseline import moment, segment, write
 from streamdrift.errors import BrokerProblem, InputProblem, Rejected, SettingsProblem
 from streamdrift.events.inference import Limits
 from streamdrift.feeds import drafts
@@ -88,7 +88,7 @@ def composed(options: Send, settings: Settings, now: float) -> Message:
         An argument is wrong.
     """
     at = rfc3339(round(now * 1000) if options.at is None else moment(options.at))
-    segments = dict(_segment(given) for given in options.segments)
+    segments = {name: value for given in options.segments for name, value in segment(given).items()}
     said = (options.kind, options.summary, *options.models, "", *options.features, "", *options.segments, at)
     change_id = options.change_id or drafts.identity("sent", *said, str(now))
     made = drafts.event(
@@ -106,13 +106,6 @@ def composed(options: Send, settings: Settings, now: float) -> Message:
         return drafts.made(made, Limits.of(settings), now)
     except Rejected as e:
         raise SettingsProblem(f"this is no change: {e.detail}") from None
-
-
-def _segment(given: str) -> tuple[str, str]:
-    dimension, equals, value = given.partition("=")
-    if not (dimension and equals and value):
-        raise SettingsProblem(f"--segment {given} is not DIM=VALUE, as in origin=EWR")
-    return dimension, value
 
 
 def _post(hook: str, message: Message, settings: Settings) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from streamdrift.alerts import Alert, series_id
-from streamdrift.embedded.rebaseline import moment
+from streamdrift.embedded.rebaseline import moment, segment
 from streamdrift.errors import Fatal, InputProblem, Rejected, Retriable, SettingsProblem
 from streamdrift.escalate import reading, routes_file
 from streamdrift.escalate.ledger import Ledger
@@ -116,19 +116,16 @@ def _alert(value: bytes, where: str) -> Alert:
 
 def _made(options: Check, model: str, at: float) -> Alert:
     """An alert that has what was asked for, and of the rest what matters to no route."""
-    dimension, equals, value = options.segment.partition("=")
-    if options.segment and not (dimension and equals and value):
-        raise SettingsProblem(f"--segment {options.segment} is not DIM=VALUE, as in origin=EWR")
-    segment = {dimension: value} if options.segment else {}
+    where = segment(options.segment) if options.segment else {}
     now_ms = round(at * 1000)
     return Alert(
-        series_id=series_id(model, segment, options.feature),
+        series_id=series_id(model, where, options.feature),
         status="firing",
         kind="drift",
         reason=options.reason,
         severity=options.severity,
         model={"name": model, "version": None},
-        segment=segment,
+        segment=where,
         feature=options.feature,
         role="feature",
         detector="check",
@@ -143,7 +140,7 @@ def _made(options: Check, model: str, at: float) -> Alert:
         effect_unit="sd",
         reference={},
         current={},
-        traffic_share=1.0 if not segment else 0.1,
+        traffic_share=1.0 if not where else 0.1,
         config_hash="check",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -118,3 +119,9 @@ def _unwritten(path: str, error: OSError | ValueError) -> InputProblem:
 def console(*, stderr: bool) -> Console:
     """The lines for people: on standard output, but on standard error where that is taken."""
     return PatientConsole(file=sys.stderr if stderr else None, highlight=False)
+
+
+def width() -> int | None:
+    """Columns of the terminal that is written to; None where it is none."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if terminal else None

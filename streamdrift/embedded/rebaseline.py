@@ -68,13 +68,10 @@ def order(options: Rebaseline, now_ms: int, text_max: int) -> dict[str, object]:
     """Return the change event; the same order has the same ``change_id``."""
     if not options.model.strip():
         raise SettingsProblem("--model is empty; name the model")
-    dimension, equals, value = (options.segment or "").partition("=")
-    if options.segment is not None and not (dimension and equals and value):
-        raise SettingsProblem(f"--segment {options.segment} is not DIM=VALUE, as in origin=EWR")
+    segments = {} if options.segment is None else segment(options.segment)
     at = rfc3339(now_ms if options.at is None else moment(options.at))
     feature = None if options.feature is None else options.feature[:text_max]
     change_id = f"rebaseline-{digest(options.model, feature or '', options.segment or '', at)[:12]}"
-    segments = {dimension: value} if options.segment else {}
     return change(change_id, at, options.model, [feature] if feature else [], segments)
 
 
@@ -91,6 +88,14 @@ def change(
         "summary": f"new reference for {named or 'every feature'} of {model}{where}",
         "scope": {"models": [model], "features": features, "segments": segments},
     }
+
+
+def segment(given: str) -> dict[str, str]:
+    """Return the segment that ``--segment`` names."""
+    dimension, equals, value = given.partition("=")
+    if not (dimension and equals and value):
+        raise SettingsProblem(f"--segment {given} is not DIM=VALUE, as in origin=EWR")
+    return {dimension: value}
 
 
 def moment(given: str) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from streamdrift.alerts import digest
 from streamdrift.escalate.database import Database
 from streamdrift.escalate.tables import slo_counts, slo_slices, slo_standings
-from streamdrift.slo.counts import Counts, Fresh, Key, merged
+from streamdrift.slo.counts import MINUTE_MS, Counts, Fresh, Key, merged
 
 SLICES_S = 2 * 86_400.0
 """So long it is known that a slice was taken; that one comes again later, at an offset that is not done, means a topic made anew."""
@@ -70,7 +70,7 @@ class Objectives:
         c, indicator = slo_counts.c, digest(key)
         rows = self._database.execute(select(c.width, c.at, c.good, c.total).where(c.indicator == indicator))
         found = dict(merged((int(width), int(at), int(good), int(total)) for width, at, good, total in rows))
-        return Counts(found, max((at + width for width, at in found if width == MINUTE), default=0))
+        return Counts(found, max((at + width for width, at in found if width == MINUTE_MS), default=0))
 
     def put(self, key: str, counts: Counts, gone: Iterable[Key]) -> None:
         """Write what changed, and forget what went."""
@@ -122,9 +122,6 @@ class Objectives:
         """Return how many counts are kept."""
         ((count,),) = self._database.execute(select(func.count()).select_from(slo_counts))
         return int(count)
-
-
-MINUTE = 60_000
 
 
 def _state(body: str) -> State:

@@ -99,6 +99,7 @@ class Paging:
         self._called: dict[str, tuple[Incident, int, Sequence[Event]]] = {}
         self._changed: list[Incident] = []
         self._calls: list[Call] = []
+        self._beside: dict[str, tuple[Incident, Mapping[str, Any]]] = {}
         self.paged = Paged()
         self.course = Course(ledger, desk.settings, now)
 
@@ -292,14 +293,32 @@ class Paging:
         return most - told, (most + 1) // 2 - told
 
     def _put(self, call: Call) -> None:
-        called = self._people(call.on_call)
-        others = self._ledger.incidents.going(call.incident.model) - 1
-        above, could = self._above(call.incident), self.course.of_page(call.incident.incident_id)
-        like = next(iter(self._ledger.past.like(call.incident, kinds(above))), None)
-        budgets = self._ledger.objectives.states(call.incident.model)
-        payload = page.compose(call.incident, call.at, others, above, call.preface, called, could, like, budgets)
+        payload = page.compose(
+            call.incident,
+            call.at,
+            preface=call.preface,
+            on_call=self._people(call.on_call),
+            **self._known_of(call.incident),
+        )
         if not self._ledger.outbox.put(call.incident.incident_id, call.dedup_key, call.receiver, payload, self._now):
             self.paged.full.append(call.receiver)
+
+    def _known_of(self, incident: Incident) -> Mapping[str, Any]:
+        """What every page of an incident says beside its alerts, looked up once for all receivers."""
+        found = self._beside.get(incident.incident_id)
+        if found is None or found[0] is not incident:
+            upstream = self._above(incident)
+            found = self._beside[incident.incident_id] = (
+                incident,
+                {
+                    "others": self._ledger.incidents.going(incident.model) - 1,
+                    "upstream": upstream,
+                    "mitigations": self.course.of_page(incident.incident_id),
+                    "like": next(iter(self._ledger.past.like(incident, kinds(upstream))), None),
+                    "budgets": self._ledger.objectives.states(incident.model),
+                },
+            )
+        return found[1]
 
     def _above(self, incident: Incident) -> Upstream | None:
         """What is known of changes before an incident; None where they aren't read."""

@@ -7,14 +7,15 @@ process was killed, changes nothing. Delivery is at least once, with the dedup k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from streamdrift.alerts import Alert
 from streamdrift.errors import Fatal, Retriable
 from streamdrift.escalate.announcer import Announcer
-from streamdrift.escalate.burning import Promises
+from streamdrift.escalate.burning import Burning, Promises
 from streamdrift.escalate.delivery import Deliverer
 from streamdrift.escalate.fallback import Fallback
 from streamdrift.escalate.heartbeat import Pulse
@@ -236,27 +237,27 @@ class EscalationWorker:
         self._look_at_objectives()
         alerts = self._watch.alerts() if self._watch is not None else []
         if alerts:
-            with self._ledger.transaction():
-                paging = self._paging()
-                taken = Intake(self._ledger, paging, self._settings.escalate, self._clock.now()).alone(alerts)
-                paging.course.took(taken.decided)
-                paging.finish()
-            self._tell(taken)
-            self._tell_paged(paging)
+            self._take_own(lambda: alerts)
 
     def _look_at_objectives(self) -> None:
         """Let what the clock alone says of objectives open or end an incident, once all that was counted is read."""
-        if self._vigil is None or not self._vigil.is_due(caught_up=self._has_read()):
+        vigil = self._vigil
+        if vigil is None or not vigil.is_due(caught_up=self._has_read()):
             return
+        burning = vigil.burning()
+        self._take_own(lambda: vigil.look(burning), burning)
+        vigil.measure()
+
+    def _take_own(self, alerts: Callable[[], Sequence[Alert]], burning: Burning | None = None) -> None:
+        """Take alerts of the worker's own; ``alerts`` is asked within the transaction."""
         with self._ledger.transaction():
-            paging, burning = self._paging(), self._vigil.burning()
+            paging = self._paging()
             intake = Intake(self._ledger, paging, self._settings.escalate, self._clock.now(), None, burning)
-            taken = intake.alone(self._vigil.look(burning))
+            taken = intake.alone(alerts())
             paging.course.took(taken.decided)
             paging.finish()
         self._tell(taken)
         self._tell_paged(paging)
-        self._vigil.measure()
 
     def _refuse(self, taken: Taken) -> None:
         """Send what is no alert to the dead letters, before the ledger says that it is done."""

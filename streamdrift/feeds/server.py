@@ -6,13 +6,11 @@ Time is bounded for a request as a whole, not for each read: a sender that gives
 
 from __future__ import annotations
 
-import errno
 import io
 import socket
 import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import orjson
@@ -23,13 +21,13 @@ from streamdrift.feeds.hook import Answer, Hook, Request
 from streamdrift.ports import Clock
 from streamdrift.settings import ChangesSettings
 from streamdrift.telemetry import Metrics
+from streamdrift.telemetry.listener import Listener, listening
 
 HEAD_BYTES_MAX = 32_768
 ANSWER_S = 5.0
 """How long a sender may take to take the answer."""
 LINGER_S = 1.0
 """How long is read what nobody wants: a connection that is closed with unread bytes is reset, and the answer with it."""
-STOP_POLL_S = 0.05
 REPEAT_S = 60.0
 """One log line for each outcome in this time."""
 BUSY = (
@@ -78,10 +76,9 @@ class Timed(io.RawIOBase):
         return count
 
 
-class Server(ThreadingHTTPServer):
+class Server(Listener):
     """Listens until ``stop``."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(
@@ -89,48 +86,15 @@ class Server(ThreadingHTTPServer):
     ) -> None:
         self.settings, self.hook, self.clock, self.metrics = settings, hook, clock, metrics
         self._log, self._told = log, dict[str, tuple[float, int]]()
-        self._lock, self._free = threading.Lock(), threading.BoundedSemaphore(settings.connections_max)
-        self.address_family, address = _address(settings.host, settings.port)
-        super().__init__(address, _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(STOP_POLL_S,), name="hook", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        super().__init__("hook", settings.host, settings.port, _Handler, settings.connections_max)
 
-    @property
-    def port(self) -> int:
-        """The port it listens on, also where a free one was asked for."""
-        return int(self.server_address[1])
-
-    def stop(self) -> None:
-        """Listen no more; a second call does nothing."""
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
-
-    def server_bind(self) -> None:
-        """Bind without asking the name service for our own name, which can take half a minute."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "streamdrift", self.port
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if there is one left."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
+    def turn_away(self, request: Any) -> None:
+        """Say that it is busy, without waiting."""
         self.metrics.limit_hits.labels("changes.connections_max").inc()
         with suppress(OSError):  # into an empty buffer: this never waits
             request.setblocking(False)
             request.send(BUSY)
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Give the place back, however the request ended."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that went away in the middle is no news."""
 
     def count(self, endpoint: str, answer: Answer) -> None:
         """Count an answer; log what was refused, one line a minute for each outcome. Nothing that was sent is in it."""
@@ -240,11 +204,6 @@ class _Handler(BaseHTTPRequestHandler):
                 pass
 
 
-def _address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return family, (str(address[0]), port)
-
-
 def listen(settings: ChangesSettings, hook: Hook, clock: Clock, metrics: Metrics, log: FilteringBoundLogger) -> Server:
     """Begin to listen.
 
@@ -258,12 +217,4 @@ def listen(settings: ChangesSettings, hook: Hook, clock: Clock, metrics: Metrics
             "no endpoint of `changes serve` has a secret, so nobody could send anything; set STREAMDRIFT_CHANGES__TOKEN_FILE, "
             "STREAMDRIFT_CHANGES__PAGERDUTY_KEY_FILE or STREAMDRIFT_CHANGES__MLFLOW_SECRET_FILE"
         )
-    try:
-        return Server(settings, hook, clock, metrics, log)
-    except (OSError, UnicodeError) as e:
-        in_use = isinstance(e, OSError) and e.errno == errno.EADDRINUSE
-        cause = "another process has it" if in_use else getattr(e, "strerror", None) or str(e)
-        raise SettingsProblem(
-            f"can't listen on {settings.host}, port {settings.port}: {cause}; set STREAMDRIFT_CHANGES__PORT or "
-            "STREAMDRIFT_CHANGES__HOST to one that is free (port 0 takes any)"
-        ) from None
+    return listening(lambda: Server(settings, hook, clock, metrics, log), "CHANGES", settings.host, settings.port)

@@ -18,10 +18,10 @@ import orjson
 
 from streamdrift.alerts import digest, rfc3339
 from streamdrift.errors import Rejected
+from streamdrift.slo.counts import MINUTE_MS
 
 MEASURES_TYPE = "io.streamdrift.measures.v1"
 SCHEMA = "https://streamdrift.io/schemas/measures.v1.json"
-MINUTE_MS = 60_000
 MESSAGE_BYTES_MAX = 1_000_000
 NULLS_BYTES_MAX = 60_000
 """What names of features whose nulls are told may take in one minute: some 2,000 of them, those with the most first; the sum has all."""

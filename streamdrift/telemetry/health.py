@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 
 from prometheus_client.exposition import choose_encoder
 
-from streamdrift.errors import SettingsProblem
 from streamdrift.ports import Clock
+from streamdrift.telemetry.listener import Listener, listening
 from streamdrift.telemetry.metrics import Metrics
 
 DEADLINE_S = 60.0
@@ -22,8 +18,6 @@ DEADLINE_S = 60.0
 REQUEST_TIMEOUT_S = 10.0
 REQUESTS_MAX = 32
 """Requests answered at the same time; further ones are dropped."""
-STOP_POLL_S = 0.05
-"""How often the listening thread looks whether it should stop."""
 
 
 class Health:
@@ -73,52 +67,14 @@ class Health:
         return (status, text) if status != 200 or self._ready else (503, f"not ready: {self._reason}")
 
 
-class Server(ThreadingHTTPServer):
-    """Answers in threads of its own until ``stop``."""
+class Server(Listener):
+    """Answers until ``stop``."""
 
-    daemon_threads = True
     request_queue_size = REQUESTS_MAX  # five, the default, makes a burst of probes wait for TCP to try again
 
     def __init__(self, host: str, port: int, metrics: Metrics, health: Health) -> None:
-        self.address_family, address = _address(host, port)
         self.metrics, self.health = metrics, health
-        self._free = threading.BoundedSemaphore(REQUESTS_MAX)
-        super().__init__(address, _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, args=(STOP_POLL_S,), name="telemetry", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
-        """The port it listens on, also where a free one was asked for."""
-        return int(self.server_address[1])
-
-    def stop(self) -> None:
-        """Stop answering; a second call does nothing."""
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
-
-    def server_bind(self) -> None:
-        """Bind without asking the name service for our own name, which can take half a minute."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = "streamdrift", self.port
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if there is one left."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Give the place back, however the request ended."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle is no news."""
+        super().__init__("telemetry", host, port, _Handler, REQUESTS_MAX)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -157,11 +113,6 @@ def _not_found() -> tuple[int, str]:
     return 404, "here are /metrics, /livez and /readyz"
 
 
-def _address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return family, (str(address[0]), port)
-
-
 def serve(host: str, port: int, metrics: Metrics, health: Health) -> Server:
     """Start to answer ``/metrics``, ``/livez`` and ``/readyz``.
 
@@ -170,12 +121,4 @@ def serve(host: str, port: int, metrics: Metrics, health: Health) -> Server:
     SettingsProblem
         The address can't be had.
     """
-    try:
-        return Server(host, port, metrics, health)
-    except (OSError, UnicodeError) as e:
-        in_use = isinstance(e, OSError) and e.errno == errno.EADDRINUSE
-        cause = "another process has it" if in_use else getattr(e, "strerror", None) or str(e)
-        raise SettingsProblem(
-            f"can't listen on {host}, port {port}: {cause}; set STREAMDRIFT_TELEMETRY__PORT or "
-            "STREAMDRIFT_TELEMETRY__HOST to one that is free (port 0 takes any)",
-        ) from None
+    return listening(lambda: Server(host, port, metrics, health), "TELEMETRY", host, port)

@@ -8,10 +8,11 @@ import pytest
 
 from streamdrift.alerts import Alert, Severity
 from streamdrift.escalate.ledger import Ledger
-from streamdrift.escalate.mitigation.course import WAIT_MAX_S, Course
+from streamdrift.escalate.mitigation.course import Course
 from streamdrift.escalate.mitigation.proof import LEAST_EVENTS, LONGEST_EVENTS, MARGIN, proof_s
 from streamdrift.escalate.policy import Incident, apply
 from streamdrift.settings import Settings
+from streamdrift.settings.mitigation import EXPIRY_MAX_S
 from tests.escalate.conftest import MINUTE, ONSET, make_alert
 
 
@@ -47,4 +48,4 @@ def test_the_settings_are_the_least_and_a_week_the_most() -> None:
     course = Course(Ledger(":memory:"), settings, 0.0)
     assert course.patience_s(None) == course.patience_s(incident(told(2_000, 1))) == 7_200
     assert course.patience_s(incident(told(200, 60))) == pytest.approx(MARGIN * 4 * 3_600)
-    assert course.patience_s(incident(told(20, 100_000))) == WAIT_MAX_S
+    assert course.patience_s(incident(told(20, 100_000))) == EXPIRY_MAX_S

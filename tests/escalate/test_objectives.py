@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from streamdrift.escalate.burning import Promises
 from streamdrift.escalate.receivers import webhook
 from streamdrift.slo.burn import Objective, pairs, rate
-from streamdrift.slo.counts import HOUR_MS
+from streamdrift.slo.counts import HOUR_MS, MINUTE_MS
 from streamdrift.slo.indicators import FRESHNESS, VALID, Indicator
-from streamdrift.slo.measures import MINUTE_MS, Minute, Slice
+from streamdrift.slo.measures import Minute, Slice
 from tests.escalate.conftest import NOW, House, KeepingReceiver, make_alert
 from tests.test_schemas import schema, validator
 

@@ -22,10 +22,9 @@ from streamdrift.escalate.mitigation.versions import Known
 from streamdrift.escalate.policy import Decision
 from streamdrift.escalate.receivers import ACKNOWLEDGING
 from streamdrift.settings import EscalateSettings
+from streamdrift.settings.mitigation import EXPIRY_MAX_S
 
 DUE_PER_ROUND_MAX = 100
-WAIT_MAX_S = 604_800.0
-"""A week: what shows no recovery by then is not waited for."""
 OVER: tuple[State, ...] = ("failed", "reverted", "kept")
 """Ends of which somebody is told by a page."""
 
@@ -203,7 +202,7 @@ class Course:
     def patience_s(self, incident: Incident | None) -> float:
         """Seconds in which an incident's alerts have to recover: no fewer than they need to show it."""
         proof = 0.0 if incident is None else proof_s(incident)
-        return min(max(self._settings.verify_s, proof), WAIT_MAX_S)
+        return min(max(self._settings.verify_s, proof), EXPIRY_MAX_S)
 
     def acknowledge(self, incident: Incident) -> list[str]:
         """Tell receivers that know acknowledgements that somebody, or something, sees to an incident; return which."""
